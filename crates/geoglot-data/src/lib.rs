@@ -1,0 +1,1 @@
+//! Datasets, splits, samplers, normalisation and the synthetic scene generator of geoglot.

@@ -1,0 +1,1 @@
+//! Metrics, protocols, baselines, confidence intervals, t-SNE, plots and reports of geoglot.

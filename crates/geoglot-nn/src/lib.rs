@@ -1,0 +1,1 @@
+//! Layers, losses and tested custom operations on the burn framework for geoglot.

@@ -1,0 +1,1 @@
+//! Objectives, training loop, schedules, checkpoints and resume of geoglot.
