@@ -1,0 +1,192 @@
+//! Filling a burn module from a checkpoint through a key map.
+
+use std::collections::HashMap;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Tensor, TensorData};
+
+use super::error::some_of;
+use super::{Checkpoint, KeyMap, Target, WeightsError};
+
+/// What a load did besides filling parameters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Number of parameters filled.
+    pub loaded: usize,
+    /// Tensors of the file left out because the map says so.
+    pub ignored: Vec<String>,
+    /// Parameters that kept their initial value because the map allows it.
+    pub kept: Vec<String>,
+}
+
+/// Fills every float parameter of `module` from `checkpoint`, names translated by `map`.
+///
+/// Parameter names are the dotted field path with PyTorch's words: `weight`/`bias` for norms. Linear weights are stored
+/// `[out, in]` and transposed on the way in, as PyTorch stores them. Lazily initialised parameters are never initialised.
+///
+/// # Errors
+/// [`WeightsError::Keys`] listing missing and unused tensors, [`WeightsError::Shape`], and everything reading may say.
+pub fn load_into<M: Module>(
+    module: M,
+    checkpoint: &Checkpoint,
+    map: &KeyMap,
+) -> Result<(M, LoadReport), WeightsError> {
+    let mut sources: HashMap<String, (String, Target)> = HashMap::new();
+    let (mut unused, mut report) = (Vec::new(), LoadReport::default());
+    for published in checkpoint.names() {
+        match map.targets(published) {
+            None => unused.push(published.to_owned()),
+            Some(targets) if targets.is_empty() => report.ignored.push(published.to_owned()),
+            Some(targets) => {
+                for target in targets {
+                    let name = target.name.clone();
+                    if let Some((first, _)) = sources.insert(name.clone(), (published.to_owned(), target)) {
+                        return Err(WeightsError::Clash {
+                            path: checkpoint.path().to_owned(),
+                            map: map.name().to_owned(),
+                            name,
+                            first,
+                            second: published.to_owned(),
+                        });
+                    }
+                }
+            }
+        }
+    }
+    let mut loader =
+        Loader { checkpoint, map, sources, path: Vec::new(), missing: Vec::new(), report, error: None };
+    let module = module.map(&mut loader);
+    let Loader { sources, missing, report, error, .. } = loader;
+    if let Some(error) = error {
+        return Err(error);
+    }
+    unused.extend(sources.into_values().map(|(published, _)| published));
+    unused.sort();
+    unused.dedup();
+    if !missing.is_empty() || !unused.is_empty() {
+        return Err(WeightsError::Keys {
+            path: checkpoint.path().to_owned(),
+            map: map.name().to_owned(),
+            missing_count: missing.len(),
+            missing: some_of(&missing),
+            unused_count: unused.len(),
+            unused: some_of(&unused),
+        });
+    }
+    Ok((module, report))
+}
+
+/// The dotted PyTorch name of the parameter at `path` (pairs of field name and container type).
+pub(super) fn parameter_name(path: &[(String, String)]) -> String {
+    let mut parts: Vec<&str> = path.iter().map(|(name, _)| name.as_str()).collect();
+    if let Some((name, container)) = path.last()
+        && container.ends_with("Norm")
+    {
+        let last = parts.len() - 1;
+        parts[last] = match name.as_str() {
+            "gamma" => "weight",
+            "beta" => "bias",
+            other => other,
+        };
+    }
+    parts.join(".")
+}
+
+/// Whether the parameter at `path` is a linear layer's matrix, which burn keeps transposed.
+pub(super) fn is_linear_weight(path: &[(String, String)]) -> bool {
+    path.last().is_some_and(|(name, container)| name == "weight" && container == "Struct:Linear")
+}
+
+/// Row-major `[rows, columns]` to `[columns, rows]`.
+pub(super) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(values.len());
+    for c in 0..columns {
+        out.extend((0..rows).map(|r| values[r * columns + c]));
+    }
+    out
+}
+
+struct Loader<'a> {
+    checkpoint: &'a Checkpoint,
+    map: &'a KeyMap,
+    /// Our name → published name and how to take it.
+    sources: HashMap<String, (String, Target)>,
+    path: Vec<(String, String)>,
+    missing: Vec<String>,
+    report: LoadReport,
+    error: Option<WeightsError>,
+}
+
+impl Loader<'_> {
+    /// Values of `name` as a row-major array of `shape` (the module's own layout), or `None` after noting why not.
+    fn fetch(&mut self, name: &str, shape: &[usize]) -> Result<Option<Vec<f32>>, WeightsError> {
+        let Some((published, target)) = self.sources.remove(name) else {
+            if self.map.is_optional(name) {
+                self.report.kept.push(name.to_owned());
+            } else {
+                self.missing.push(name.to_owned());
+            }
+            return Ok(None);
+        };
+        // One transposition for burn's linear layout, one if the map asks for it: two cancel.
+        let linear = is_linear_weight(&self.path) && shape.len() == 2;
+        let flip = linear != target.transpose;
+        let mut expected = shape.to_vec();
+        if flip {
+            expected.reverse();
+        }
+        let (part, parts) = target.part;
+        let mut whole = expected.clone();
+        if let Some(first) = whole.first_mut() {
+            *first *= parts;
+        }
+        let found = &self.checkpoint.info(&published).expect("listed by this checkpoint").shape;
+        if found != &whole || (flip && shape.len() != 2) {
+            return Err(WeightsError::Shape {
+                path: self.checkpoint.path().to_owned(),
+                name: name.to_owned(),
+                source_name: published,
+                expected: whole,
+                found: found.clone(),
+            });
+        }
+        let mut values = self.checkpoint.read_f32(&published)?;
+        if parts > 1 {
+            let n = values.len() / parts;
+            values = values[part * n..(part + 1) * n].to_vec();
+        }
+        Ok(Some(if flip { transposed(&values, expected[0], expected[1]) } else { values }))
+    }
+}
+
+impl ModuleMapper for Loader<'_> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.push((name.to_owned(), container_type.to_owned()));
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.error.is_some() {
+            return param;
+        }
+        let name = parameter_name(&self.path);
+        let shape: Vec<usize> = param.lazy_shape().iter().copied().collect();
+        match self.fetch(&name, &shape) {
+            Ok(Some(values)) => {
+                self.report.loaded += 1;
+                let device = param.lazy_device();
+                let tensor = Tensor::<D>::from_data(TensorData::new(values, shape), &device);
+                let id = param.id;
+                param.transform_for_load(tensor, id)
+            }
+            Ok(None) => param,
+            Err(error) => {
+                self.error = Some(error);
+                param
+            }
+        }
+    }
+}
