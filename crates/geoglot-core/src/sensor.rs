@@ -126,8 +126,8 @@ struct BandEntry {
 struct EvenlySpaced {
     prefix: String,
     count: usize,
-    first: f32,
-    last: f32,
+    first: f64,
+    last: f64,
     fwhm: f32,
 }
 
@@ -271,12 +271,12 @@ impl SensorEntry {
             if !entries.is_empty() || even.count < 2 {
                 return Err(format!("sensor `{id}`: evenly_spaced needs count ≥ 2 and no [[sensor.band]] beside it"));
             }
-            let step = (even.last - even.first) / (even.count - 1) as f32;
+            let step = (even.last - even.first) / (even.count - 1) as f64;
             entries = (0..even.count)
                 .map(|k| BandEntry {
                     name: format!("{}{}", even.prefix, k + 1),
                     aliases: Vec::new(),
-                    wavelength: Some(even.first + step * k as f32),
+                    wavelength: Some((even.first + step * k as f64) as f32),
                     fwhm: Some(even.fwhm),
                     gsd: None,
                     unit: None,

@@ -1,1 +1,18 @@
 //! The four systems and the text towers of geoglot: config, init, module, load.
+//!
+//! # Brief overview
+//! * [`text`]: text towers (BERT family, CLIP), their tokenisers, class features, the fallback that needs no weights;
+//! * [`mmlgnet`]: land cover from several sensors aligned with text, trained patch by patch, mapped densely;
+//! * [`hub`]: the registry of known models, where they lie on this machine, and how to fetch and check them.
+//!
+//! Every model is a folder of a config and weights. A tower names its embedding space ([`text::SpaceId`]), so that vectors
+//! of two spaces are never compared by mistake.
+#![warn(missing_docs)]
+
+mod error;
+pub mod hub;
+pub mod mmlgnet;
+pub mod text;
+
+pub use error::{Error, Result};
+pub use text::{SpaceId, TextTower};

@@ -1,1 +1,10 @@
 //! Layers, losses and tested custom operations on the burn framework for geoglot.
+
+pub mod attention;
+pub mod cnn;
+pub mod conv_block;
+pub mod embedding;
+pub mod losses;
+pub mod ops;
+pub mod transformer;
+pub mod weights;

@@ -5,7 +5,26 @@
 #![warn(missing_docs)]
 
 mod error;
+pub mod formats;
+#[cfg(feature = "gdal")]
+pub mod gdal;
+mod label;
+mod open;
+pub mod preview;
+mod scene;
+mod scene_arg;
+mod scene_bind;
 mod source;
+pub mod stats;
+pub mod tiff;
+mod warp;
 
 pub use error::{Error, Result};
-pub use source::{BandSource, Tile, check_request};
+pub use label::Labels;
+pub use open::{Axes, SourceOptions, open};
+pub use scene::{OpenOptions, Scene, SceneInput};
+pub use scene_arg::{ScaleRule, SceneArg};
+pub use scene_bind::{Binding, Bound, is_placeholder};
+pub use source::{BandSource, SampleType, Tile, check_request, placeholder_name};
+pub use tiff::{Codec, Overviews, RasterSpec, RasterWriter};
+pub use warp::{Resampled, Resampling};

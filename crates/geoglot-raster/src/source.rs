@@ -5,6 +5,7 @@ use std::path::Path;
 
 use geoglot_core::{Band, Grid, Window};
 use ndarray::{Array2, Array3};
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
@@ -19,6 +20,52 @@ pub struct Tile {
     pub mask: Array2<bool>,
 }
 
+/// Number type in which a raster is stored. Integers are counts that need the sensor's scale; floats are taken as physical already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum SampleType {
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    U64,
+    I64,
+    F16,
+    F32,
+    F64,
+}
+
+impl SampleType {
+    /// True for whole numbers.
+    pub fn is_integer(self) -> bool {
+        !matches!(self, Self::F16 | Self::F32 | Self::F64)
+    }
+
+    /// Bytes a value takes.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::U8 | Self::I8 => 1,
+            Self::U16 | Self::I16 | Self::F16 => 2,
+            Self::U32 | Self::I32 | Self::F32 => 4,
+            Self::U64 | Self::I64 | Self::F64 => 8,
+        }
+    }
+}
+
+impl std::fmt::Display for SampleType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", format!("{self:?}").to_lowercase())
+    }
+}
+
+/// Name of a band that has none: `band 1` for the first, at index 0.
+pub fn placeholder_name(index: usize) -> String {
+    format!("band {}", index + 1)
+}
+
 /// A raster opened for windowed reading. Opening reads metadata only.
 pub trait BandSource: Send + Sync + Debug {
     /// The file or folder, for messages.
@@ -29,6 +76,9 @@ pub trait BandSource: Send + Sync + Debug {
 
     /// Every band, in file order, with the scale, offset and nodata value of its stored numbers.
     fn bands(&self) -> &[Band];
+
+    /// Number type of the stored values; where bands differ, the widest.
+    fn sample_type(&self) -> SampleType;
 
     /// Stored values of `bands` (indices into [`BandSource::bands`], any order, repeats allowed) in `window`, unscaled; the mask is false where any
     /// requested band is nodata or not finite.

@@ -1,1 +1,9 @@
-fn main() {}
+//! The `geoglot` program: see `geoglot --help`.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -71,7 +71,8 @@ impl Checkpoint {
         let text = std::fs::read(path).map_err(|e| io(path, "read", e))?;
         let bad = |problem: String| format(path, "safetensors index", problem);
         let index: serde_json::Value = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
-        let map = index.get("weight_map").and_then(|m| m.as_object()).ok_or_else(|| bad("no `weight_map` object".into()))?;
+        let map =
+            index.get("weight_map").and_then(|m| m.as_object()).ok_or_else(|| bad("no `weight_map` object".into()))?;
         let mut shards: Vec<String> = Vec::new();
         for (name, file) in map {
             let file = file.as_str().ok_or_else(|| bad(format!("`{name}` has no file name")))?;
@@ -127,7 +128,11 @@ impl Checkpoint {
             (&mut *file).take(entry.len).read_to_end(&mut bytes).map_err(|e| io(&self.path, "read", e))?;
         }
         if bytes.len() as u64 != entry.len {
-            return Err(format(&self.path, "weight", format!("it ends inside tensor `{name}`; copy or download it again")));
+            return Err(format(
+                &self.path,
+                "weight",
+                format!("it ends inside tensor `{name}`; copy or download it again"),
+            ));
         }
         let dtype = entry.info.dtype;
         let storage = dtype.to_f32(&bytes).ok_or_else(|| WeightsError::DType {
@@ -200,7 +205,8 @@ mod tests {
     fn an_unknown_file_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.bin");
-        for bytes in [&b""[..], b"abc", b"PK\x03\x04rubbish", b"\x80\x02\x8a\x0alFC\x9cF\xf9 j\xa8P\x19.", &[0xff; 64]] {
+        for bytes in [&b""[..], b"abc", b"PK\x03\x04rubbish", b"\x80\x02\x8a\x0alFC\x9cF\xf9 j\xa8P\x19.", &[0xff; 64]]
+        {
             std::fs::write(&path, bytes).unwrap();
             let error = Checkpoint::open(&path).unwrap_err().to_string();
             assert!(error.contains("x.bin"), "{error}");

@@ -59,7 +59,9 @@ pub enum WeightsError {
         found: String,
     },
     /// A tensor whose shape is not the module's.
-    #[error("{path}: tensor `{source_name}` (for `{name}`) has shape {found:?}, the model expects {expected:?}; check that config and weights belong together")]
+    #[error(
+        "{path}: tensor `{source_name}` (for `{name}`) has shape {found:?}, the model expects {expected:?}; check that config and weights belong together"
+    )]
     Shape {
         /// The weight file.
         path: PathBuf,
@@ -68,12 +70,14 @@ pub enum WeightsError {
         /// The name in the file.
         source_name: String,
         /// The module's shape, in the file's layout.
-        expected: Vec<usize>,
+        expected: Box<[usize]>,
         /// The file's shape.
-        found: Vec<usize>,
+        found: Box<[usize]>,
     },
     /// Parameters the module has and the file lacks, or tensors in the file that no rule of the key map names.
-    #[error("{path}: weights do not fit the key map `{map}`: {missing_count} missing ({missing}), {unused_count} unused ({unused}); name a tensor in the map's `ignore` list if it is meant to be left out")]
+    #[error(
+        "{path}: weights do not fit the key map `{map}`: {missing_count} missing ({missing}), {unused_count} unused ({unused}); name a tensor in the map's `ignore` list if it is meant to be left out"
+    )]
     Keys {
         /// The weight file.
         path: PathBuf,
@@ -89,7 +93,7 @@ pub enum WeightsError {
         unused: String,
     },
     /// Two tensors of a file were mapped to one parameter.
-    #[error("{path}: key map `{map}` sends both `{first}` and `{second}` to `{name}`")]
+    #[error("{path}: key map `{map}` sends both {sources} to `{name}`")]
     Clash {
         /// The weight file.
         path: PathBuf,
@@ -97,10 +101,8 @@ pub enum WeightsError {
         map: String,
         /// The module's parameter.
         name: String,
-        /// First tensor.
-        first: String,
-        /// Second tensor.
-        second: String,
+        /// The two tensors.
+        sources: String,
     },
     /// A key map that does not parse.
     #[error("key map `{map}`: {problem}")]

@@ -131,7 +131,8 @@ impl KeyMap {
 
     /// Every name stands for itself; nothing is ignored.
     pub fn identity() -> Self {
-        let all = Rule { from: Regex::new("^.*$").expect("a constant pattern"), to: vec!["$0".into()], transpose: false };
+        let all =
+            Rule { from: Regex::new("^.*$").expect("a constant pattern"), to: vec!["$0".into()], transpose: false };
         Self { name: "identity".into(), rules: vec![all], ignore: Vec::new(), optional: Vec::new() }
     }
 

@@ -26,11 +26,7 @@ pub struct LoadReport {
 ///
 /// # Errors
 /// [`WeightsError::Keys`] listing missing and unused tensors, [`WeightsError::Shape`], and everything reading may say.
-pub fn load_into<M: Module>(
-    module: M,
-    checkpoint: &Checkpoint,
-    map: &KeyMap,
-) -> Result<(M, LoadReport), WeightsError> {
+pub fn load_into<M: Module>(module: M, checkpoint: &Checkpoint, map: &KeyMap) -> Result<(M, LoadReport), WeightsError> {
     let mut sources: HashMap<String, (String, Target)> = HashMap::new();
     let (mut unused, mut report) = (Vec::new(), LoadReport::default());
     for published in checkpoint.names() {
@@ -45,16 +41,14 @@ pub fn load_into<M: Module>(
                             path: checkpoint.path().to_owned(),
                             map: map.name().to_owned(),
                             name,
-                            first,
-                            second: published.to_owned(),
+                            sources: format!("`{first}` and `{published}`"),
                         });
                     }
                 }
             }
         }
     }
-    let mut loader =
-        Loader { checkpoint, map, sources, path: Vec::new(), missing: Vec::new(), report, error: None };
+    let mut loader = Loader { checkpoint, map, sources, path: Vec::new(), missing: Vec::new(), report, error: None };
     let module = module.map(&mut loader);
     let Loader { sources, missing, report, error, .. } = loader;
     if let Some(error) = error {
@@ -146,8 +140,8 @@ impl Loader<'_> {
                 path: self.checkpoint.path().to_owned(),
                 name: name.to_owned(),
                 source_name: published,
-                expected: whole,
-                found: found.clone(),
+                expected: whole.into(),
+                found: found.as_slice().into(),
             });
         }
         let mut values = self.checkpoint.read_f32(&published)?;
@@ -188,5 +182,94 @@ impl ModuleMapper for Loader<'_> {
                 param
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transformer::{Activation, EncoderBlock, EncoderBlockConfig, NormPlacement};
+    use crate::weights::{save, to_bytes};
+    use burn::tensor::Device;
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    fn block(seed: u64) -> EncoderBlock {
+        let device = Device::flex();
+        device.seed(seed);
+        let config = EncoderBlockConfig {
+            width: 4,
+            heads: 2,
+            hidden: 6,
+            epsilon: 1e-5,
+            activation: Activation::Gelu,
+            norm: NormPlacement::Before,
+        };
+        config.init(&device)
+    }
+
+    fn saved(folder: &Path, module: &EncoderBlock) -> Checkpoint {
+        let path = folder.join("m.safetensors");
+        save(module, &path, &BTreeMap::from([("space".into(), "test".into())])).unwrap();
+        Checkpoint::open(path).unwrap()
+    }
+
+    #[test]
+    fn a_saved_module_loads_to_the_same_bytes_in_pytorch_layout() {
+        let folder = tempfile::tempdir().unwrap();
+        let module = block(1);
+        let checkpoint = saved(folder.path(), &module);
+        // Linear [out, in], norms called weight and bias.
+        assert_eq!(checkpoint.info("fc1.weight").unwrap().shape, [6, 4]);
+        assert_eq!(checkpoint.info("norm1.weight").unwrap().shape, [4]);
+        let (loaded, report) = load_into(block(2), &checkpoint, &KeyMap::identity()).unwrap();
+        assert_eq!((report.loaded, report.ignored.len()), (16, 0));
+        let none = BTreeMap::new();
+        assert_eq!(to_bytes(&loaded, &none), to_bytes(&module, &none));
+        assert_ne!(to_bytes(&block(2), &none), to_bytes(&module, &none));
+    }
+
+    #[test]
+    fn missing_unused_clashing_and_optional_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = saved(folder.path(), &block(1));
+        let load = |map: &str| load_into(block(2), &checkpoint, &KeyMap::from_toml(map).unwrap());
+        let most = "name = 'm'\n[[rule]]\nfrom = '^(attention|norm\\d|fc1)\\.(.*)$'\nto = '$1.$2'\n";
+        let error = load(most).unwrap_err().to_string();
+        assert!(
+            error.contains("2 missing (`fc2.weight`, `fc2.bias`)")
+                && error.contains("2 unused (`fc2.bias`, `fc2.weight`)"),
+            "{error}"
+        );
+        let allowed =
+            format!("{most}[[ignore]]\nfrom = '^fc2'\nwhy = 'test'\n[[optional]]\nto = '^fc2'\nwhy = 'test'\n");
+        let (_, report) = load(&allowed).unwrap();
+        assert_eq!(
+            (report.loaded, report.ignored, report.kept),
+            (
+                14,
+                vec!["fc2.bias".to_owned(), "fc2.weight".to_owned()],
+                vec!["fc2.weight".to_owned(), "fc2.bias".to_owned()]
+            )
+        );
+        let clash = load("name = 'm'\n[[rule]]\nfrom = '^norm\\d\\.(.*)$'\nto = 'norm1.$1'\n").unwrap_err();
+        assert!(matches!(clash, WeightsError::Clash { .. }), "{clash}");
+        let shape = load("name = 'm'\n[[rule]]\nfrom = '^fc1\\.(.*)$'\nto = 'fc2.$1'\n[[rule]]\nfrom = '^fc2\\.(.*)$'\nto = 'fc1.$1'\n[[rule]]\nfrom = '^.*$'\nto = '$0'\n").unwrap_err();
+        assert!(
+            matches!(&shape, WeightsError::Shape { expected, found, .. } if **expected == [6, 4] && **found == [4, 6]),
+            "{shape}"
+        );
+    }
+
+    #[test]
+    fn an_unwritable_place_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = save(&block(1), &file.path().join("m.safetensors"), &BTreeMap::new()).unwrap_err();
+        assert!(matches!(error, WeightsError::Write(_)), "{error}");
+    }
+
+    #[test]
+    fn transposition() {
+        assert_eq!(transposed(&[1., 2., 3., 4., 5., 6.], 2, 3), [1., 4., 2., 5., 3., 6.]);
     }
 }

@@ -61,7 +61,9 @@ pub(crate) fn read_table(path: &Path, file: &mut File, index: usize) -> Result<B
     file.read_exact(&mut length).map_err(|_| bad("shorter than 8 bytes".into()))?;
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER || length.saturating_add(8) > size {
-        return Err(bad(format!("its header would be {length} bytes in a file of {size}: truncated, or of another kind")));
+        return Err(bad(format!(
+            "its header would be {length} bytes in a file of {size}: truncated, or of another kind"
+        )));
     }
     let mut header = vec![0u8; length as usize];
     file.read_exact(&mut header).map_err(|e| io(path, "read", e))?;

@@ -17,8 +17,11 @@ use super::load::{is_linear_weight, parameter_name, transposed};
 /// # Errors
 /// [`WeightsError::Write`] naming the path; an old file stays.
 pub fn save<M: Module>(module: &M, path: &Path, metadata: &BTreeMap<String, String>) -> Result<(), WeightsError> {
-    let bytes = to_bytes(module, metadata)
-        .map_err(|problem| WeightsError::Format { path: path.to_owned(), kind: "safetensors", problem })?;
+    let bytes = to_bytes(module, metadata).map_err(|problem| WeightsError::Format {
+        path: path.to_owned(),
+        kind: "safetensors",
+        problem,
+    })?;
     Ok(geoglot_core::atomic::write(path, &bytes)?)
 }
 

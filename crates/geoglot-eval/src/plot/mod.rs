@@ -1,0 +1,31 @@
+//! The figures of a report: confusion matrix, training curves, joint space, bars and dots with intervals.
+//!
+//! Each function makes a [`Figure`], which writes itself as SVG or PNG.
+
+mod axis;
+mod bars;
+mod canvas;
+mod confusion;
+mod curves;
+mod scatter;
+
+pub use bars::{Series, class_dots, grouped_bars, grouped_dots};
+pub use canvas::Figure;
+pub use confusion::confusion_matrix;
+pub use curves::{Curve, CurvePoint, training_curves};
+pub use scatter::joint_space_plot;
+
+/// The font of PNG figures, and the one SVG texts are measured with.
+use geoglot_raster::preview::FONT;
+
+/// Colours of series told apart: blue, orange, grey, green, purple, vermilion, sky.
+pub const SERIES_COLORS: [[u8; 3]; 7] =
+    [[0, 114, 178], [230, 159, 0], [138, 143, 152], [0, 158, 115], [204, 121, 167], [213, 94, 0], [86, 180, 233]];
+
+/// The colour of series `k`.
+pub fn series_color(k: usize) -> [u8; 3] {
+    SERIES_COLORS[k % SERIES_COLORS.len()]
+}
+
+#[cfg(test)]
+mod tests;

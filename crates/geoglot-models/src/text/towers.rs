@@ -1,0 +1,298 @@
+//! BERT-like and CLIP towers: tokeniser, encoder, pooling, batches.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use geoglot_nn::weights::{Checkpoint, load_into};
+use ndarray::Array2;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::bert::{Bert, BertConfig, BertKind};
+use super::clip::{ClipText, ClipTextConfig};
+use super::pooling::{Pooling, normalize_rows};
+use super::tokenize::{CLIP_END, TextTokenizer};
+use super::{SpaceId, TextTower};
+use crate::error::{Error, Result};
+use crate::hub::{Registry, hex, sha256_of_file};
+
+/// Texts encoded together.
+const BATCH: usize = 32;
+
+/// Weight files of a text model folder, in order of preference.
+const WEIGHTS: &[&str] = &[
+    "model.safetensors",
+    "open_clip_model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "open_clip_pytorch_model.bin",
+];
+
+/// What a folder does not say by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TowerOptions {
+    /// Pooling of a BERT; by default what `1_Pooling/config.json` says, else the mean.
+    pub pooling: Option<Pooling>,
+    /// Name of the space; by default the registry's for weights it knows, else folder name and weight hash.
+    pub space: Option<String>,
+    /// Hash the weights must have.
+    pub sha256: Option<String>,
+}
+
+/// Loads the text tower in `folder`, recognised by `open_clip_config.json` or by `model_type` in `config.json`.
+///
+/// # Errors
+/// Everything that can be wrong with a folder, each error naming the file.
+pub fn load_from_folder(folder: &Path, options: &TowerOptions, device: &Device) -> Result<Box<dyn TextTower>> {
+    let weights = WEIGHTS.iter().map(|w| folder.join(w)).find(|p| p.is_file()).ok_or_else(|| {
+        Error::config(folder, format!("no weights in this folder; expected one of {}", WEIGHTS.join(", ")))
+    })?;
+    let sha256 = sha256_of_file(&weights)?;
+    if let Some(expected) = options.sha256.as_ref().filter(|e| **e != sha256) {
+        return Err(Error::Hash { path: weights, expected: expected.clone(), found: sha256 });
+    }
+    let parts = Parts { folder, weights, sha256, options, device };
+    let open_clip = folder.join("open_clip_config.json");
+    let config = folder.join("config.json");
+    if open_clip.is_file() {
+        let json = read_json(&open_clip)?;
+        return parts.clip(ClipTextConfig::from_open_clip(&json, &open_clip)?, &json);
+    }
+    if !config.is_file() {
+        return Err(Error::config(folder, "neither config.json nor open_clip_config.json: not a text model folder"));
+    }
+    let json = read_json(&config)?;
+    match json.get("model_type").and_then(Value::as_str) {
+        Some("bert") => parts.bert(BertKind::Bert, &json, &config),
+        Some("roberta") => parts.bert(BertKind::Roberta, &json, &config),
+        Some("albert") => parts.bert(BertKind::Albert, &json, &config),
+        Some("clip" | "clip_text_model") => parts.clip(ClipTextConfig::from_hugging_face(&json, &config)?, &json),
+        other => Err(Error::config(
+            &config,
+            format!(
+                "model_type {} is no text tower known here; expected bert, roberta, albert, clip or clip_text_model",
+                other.map_or("is missing and".into(), |o| format!("`{o}`"))
+            ),
+        )),
+    }
+}
+
+fn read_json(path: &Path) -> Result<Value> {
+    let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+    serde_json::from_slice(&bytes).map_err(|e| Error::config(path, e.to_string()))
+}
+
+/// What both kinds need while loading.
+struct Parts<'a> {
+    folder: &'a Path,
+    weights: PathBuf,
+    sha256: String,
+    options: &'a TowerOptions,
+    device: &'a Device,
+}
+
+impl Parts<'_> {
+    fn bert(self, kind: BertKind, json: &Value, path: &Path) -> Result<Box<dyn TextTower>> {
+        let config = BertConfig::from_json(kind, json, path)?;
+        let published = published_pooling(self.folder)?;
+        let pooling = self.options.pooling.or(published).unwrap_or(Pooling::Mean);
+        let max_tokens = published_length(self.folder)?.unwrap_or(usize::MAX).min(config.max_tokens());
+        let tokenizer = TextTokenizer::from_folder(self.folder, max_tokens)?;
+        self.check_vocabulary(&tokenizer, config.vocabulary)?;
+        let checkpoint = Checkpoint::open(&self.weights)?;
+        let (model, _) = load_into(config.init(self.device), &checkpoint, &config.key_map())?;
+        // A pooling other than the published one makes another space.
+        let suffix = if published.unwrap_or(Pooling::Mean) == pooling { "" } else { pooling.name() };
+        let space = SpaceId::new(self.space_name(suffix), config.width);
+        let fingerprint = self.fingerprint(json, &tokenizer, &format!("{} {max_tokens}", pooling.name()));
+        Ok(Box::new(BertTower { model, tokenizer, pooling, space, fingerprint, device: self.device.clone() }))
+    }
+
+    fn clip(self, config: ClipTextConfig, json: &Value) -> Result<Box<dyn TextTower>> {
+        let tokenizer = TextTokenizer::clip_from_folder(self.folder, config.context)?;
+        self.check_vocabulary(&tokenizer, config.vocabulary)?;
+        let end = tokenizer.id(CLIP_END).ok_or_else(|| Error::Tokenizer {
+            path: tokenizer.path().to_owned(),
+            problem: format!("the vocabulary has no `{CLIP_END}`"),
+        })?;
+        let checkpoint = Checkpoint::open(&self.weights)?;
+        let (model, _) = load_into(config.init(self.device), &checkpoint, &ClipTextConfig::key_map())?;
+        let space = SpaceId::new(self.space_name(""), config.projection);
+        let fingerprint = self.fingerprint(json, &tokenizer, "clip");
+        Ok(Box::new(ClipTower { model, tokenizer, end, space, fingerprint, device: self.device.clone() }))
+    }
+
+    /// Ids beyond the embedding table would be read out of bounds.
+    fn check_vocabulary(&self, tokenizer: &TextTokenizer, rows: usize) -> Result<()> {
+        if tokenizer.vocabulary() > rows {
+            return Err(Error::config(
+                self.folder,
+                format!(
+                    "the tokeniser has {} tokens, the model's table {rows}: they do not belong together",
+                    tokenizer.vocabulary()
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn space_name(&self, suffix: &str) -> String {
+        let name =
+            self.options.space.clone().or_else(|| Registry::builtin().space_of_weights(&self.sha256)).unwrap_or_else(
+                || {
+                    let folder = self.folder.canonicalize().ok();
+                    let name = folder
+                        .as_deref()
+                        .unwrap_or(self.folder)
+                        .file_name()
+                        .map_or("tower".into(), |n| n.to_string_lossy().into_owned());
+                    format!("{name}@{}", &self.sha256[..12])
+                },
+            );
+        if suffix.is_empty() { name } else { format!("{name}-{suffix}") }
+    }
+
+    /// SHA-256 over everything that determines a feature.
+    fn fingerprint(&self, config: &Value, tokenizer: &TextTokenizer, pooling: &str) -> String {
+        let mut hasher = Sha256::new();
+        for part in [self.sha256.as_str(), tokenizer.digest(), &config.to_string(), pooling] {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        hex(&hasher.finalize())
+    }
+}
+
+/// The pooling a sentence-transformers folder declares; `None` when it is a plain model.
+fn published_pooling(folder: &Path) -> Result<Option<Pooling>> {
+    let modules = folder.join("modules.json");
+    if modules.is_file() {
+        let json = read_json(&modules)?;
+        let types = json.as_array().into_iter().flatten().filter_map(|m| m.get("type")?.as_str());
+        for kind in types {
+            if !["Transformer", "Pooling", "Normalize"].iter().any(|k| kind.rsplit('.').next() == Some(k)) {
+                return Err(Error::config(
+                    &modules,
+                    format!("module `{kind}` is not supported; only transformer, pooling and normalisation are"),
+                ));
+            }
+        }
+    }
+    let path = folder.join("1_Pooling/config.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let json = read_json(&path)?;
+    let on = |key: &str| json.get(key).and_then(Value::as_bool).unwrap_or(false);
+    // Newer releases of the library write one word instead of flags.
+    let mode = json.get("pooling_mode").and_then(Value::as_str);
+    match (on("pooling_mode_mean_tokens") || mode == Some("mean"), on("pooling_mode_cls_token") || mode == Some("cls"))
+    {
+        (true, false) => Ok(Some(Pooling::Mean)),
+        (false, true) => Ok(Some(Pooling::Cls)),
+        _ => Err(Error::config(&path, "only mean or CLS pooling, one of them, is supported; choose one by option")),
+    }
+}
+
+/// The longest text, in tokens, that a sentence-transformers folder declares.
+fn published_length(folder: &Path) -> Result<Option<usize>> {
+    let path = folder.join("sentence_bert_config.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    Ok(read_json(&path)?.get("max_seq_length").and_then(Value::as_u64).map(|n| n as usize))
+}
+
+/// Ids of a batch, right-padded with `pad` to its longest text, as `[B, N]`.
+fn pad(batch: &[&Vec<u32>], pad: u32, device: &Device) -> Tensor<2, Int> {
+    let n = batch.iter().map(|ids| ids.len()).max().unwrap_or(0);
+    let mut values = Vec::with_capacity(batch.len() * n);
+    for ids in batch {
+        values.extend(ids.iter().map(|&id| id as i32));
+        values.extend(std::iter::repeat_n(pad as i32, n - ids.len()));
+    }
+    Tensor::from_data(TensorData::new(values, [batch.len(), n]), device)
+}
+
+/// Encodes in batches of similar length (little padding), rows in the order of `ids`, L2-normalised.
+fn in_batches(ids: &[Vec<u32>], width: usize, encode: impl Fn(&[&Vec<u32>]) -> Tensor<2>) -> Result<Array2<f32>> {
+    let mut order: Vec<usize> = (0..ids.len()).collect();
+    order.sort_by_key(|&i| ids[i].len());
+    let mut out = Array2::zeros((ids.len(), width));
+    for chunk in order.chunks(BATCH) {
+        let batch: Vec<&Vec<u32>> = chunk.iter().map(|&i| &ids[i]).collect();
+        let values: Vec<f32> = encode(&batch).into_data().iter::<f32>().collect();
+        for (row, &i) in values.chunks_exact(width).zip(chunk) {
+            out.row_mut(i).iter_mut().zip(row).for_each(|(o, v)| *o = *v);
+        }
+    }
+    if out.iter().any(|v| !v.is_finite()) {
+        return Err(Error::Input(
+            "the text tower gave NaN or infinite features: its weights are damaged or overflow".into(),
+        ));
+    }
+    normalize_rows(&mut out);
+    Ok(out)
+}
+
+/// A BERT-like encoder with pooling.
+struct BertTower {
+    model: Bert,
+    tokenizer: TextTokenizer,
+    pooling: Pooling,
+    space: SpaceId,
+    fingerprint: String,
+    device: Device,
+}
+
+impl TextTower for BertTower {
+    fn space(&self) -> &SpaceId {
+        &self.space
+    }
+
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn encode(&self, texts: &[String]) -> Result<Array2<f32>> {
+        let ids = self.tokenizer.encode(texts)?;
+        in_batches(&ids, self.width(), |batch| {
+            let ones: Vec<Vec<u32>> = batch.iter().map(|ids| vec![1; ids.len()]).collect();
+            let mask = pad(&ones.iter().collect::<Vec<_>>(), 0, &self.device);
+            // Padding is masked, so that its id does not matter as long as the table has it.
+            let states = self.model.forward(pad(batch, 0, &self.device), mask.clone());
+            self.pooling.forward(states, mask)
+        })
+    }
+}
+
+/// CLIP's text tower.
+struct ClipTower {
+    model: ClipText,
+    tokenizer: TextTokenizer,
+    end: u32,
+    space: SpaceId,
+    fingerprint: String,
+    device: Device,
+}
+
+impl TextTower for ClipTower {
+    fn space(&self) -> &SpaceId {
+        &self.space
+    }
+
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn encode(&self, texts: &[String]) -> Result<Array2<f32>> {
+        let ids = self.tokenizer.encode(texts)?;
+        in_batches(&ids, self.width(), |batch| {
+            // The first end-of-text token, as OpenAI's argmax over ids finds it; every text has one.
+            let end: Vec<usize> =
+                batch.iter().map(|ids| ids.iter().position(|&id| id == self.end).unwrap_or(ids.len() - 1)).collect();
+            self.model.forward(pad(batch, self.end, &self.device), &end)
+        })
+    }
+}

@@ -1,0 +1,26 @@
+//! Custom operations with hand-written backward passes for the CPU backend.
+//!
+//! A small convolutional network spends more time around its matrix products than in them: lowering to columns,
+//! batch statistics, broadcasts, pooling and the copies between them. [`conv_block()`] runs one block
+//! `MaxPool2x2(ReLU(BN(Conv3x3(x))))` as one operation and one node of the autodiff graph:
+//!
+//! 1. activations are kept channels-last, so every loop outside the products runs over contiguous channels;
+//! 2. the 3×3 convolution is Winograd's F(2×2, 3×3): 16 products per 2×2 outputs instead of 36, and its output tile
+//!    *is* the pooling window;
+//! 3. batch statistics, ReLU and pooling work on the tiles while they are in cache;
+//! 4. only the pre-normalisation activations are kept for the backward pass; ReLU masks and pooling winners are
+//!    recomputed.
+//!
+//! The seam to other backends is [`conv_block()`] itself: it returns `None` when the tensors do not live on the Flex
+//! backend in f32, and the caller composes the block from burn's own modules.
+
+pub mod adam;
+mod block;
+mod conv_block;
+mod pointwise;
+mod scratch;
+mod simd;
+mod transpose;
+mod winograd;
+
+pub use conv_block::{BatchStatistics, Normalisation, conv_block};

@@ -1,0 +1,13 @@
+//! GeoTIFF and cloud-optimised GeoTIFF: windowed reading and streaming writing.
+
+mod cog;
+mod crs;
+mod decode;
+mod metadata;
+mod pam;
+mod reader;
+mod tiler;
+mod writer;
+
+pub use reader::{TiffSource, open, open_bytes};
+pub use writer::{Codec, Overviews, RasterSpec, RasterWriter};

@@ -1,0 +1,449 @@
+//! The training loop of MMLGNet: Adam, early stopping on validation pixels, checkpoints, exact resume.
+//!
+//! Everything drawn at random depends on the seed and the epoch only, so a run continued from the checkpoint of any epoch gives the same weights, bit
+//! for bit on one device, as a run that was never interrupted.
+
+use std::path::Path;
+use std::time::{Instant, SystemTime};
+
+use burn::module::Module;
+use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
+use burn::tensor::{Bytes, Device, Int, Tensor, TensorData};
+use geoglot_core::Seeds;
+use geoglot_data::{BatchSampler, Padding, PatchCutter, Pixel, Symmetry};
+use geoglot_models::mmlgnet::{self, Mmlgnet, MmlgnetConfig};
+use geoglot_nn::losses::{Targets, class_contrastive_loss, contrastive_loss};
+use geoglot_nn::ops::adam::FusedAdamConfig;
+use indexmap::IndexMap;
+use ndarray::{Array2, Array3};
+use rand::RngExt;
+
+use crate::checkpoint::{Checkpoint, State};
+use crate::flat::{flatten, number_parameters, unflatten};
+use crate::history::{self, EpochRecord};
+use crate::objective::vocabulary_loss;
+use crate::recipe::{PromptUse, TrainOptions};
+use crate::tfevents::{self, Scalar};
+use crate::{Error, Result};
+
+/// Validation uses at most this many pixels, evenly spaced: its binomial error is then below 0.8 percentage points.
+const VALIDATION: usize = 4000;
+/// Patches embedded at a time outside training.
+const EMBED_BATCH: usize = 512;
+
+/// What a model is trained on.
+#[derive(Debug)]
+pub struct TrainingData<'a> {
+    /// Normalised values by input, one array a scene, [C, H, W].
+    pub inputs: &'a IndexMap<String, Vec<Array3<f32>>>,
+    /// Pixels to learn from.
+    pub train: &'a [Pixel],
+    /// Pixels for early stopping; empty for none.
+    pub validation: &'a [Pixel],
+    /// Class features, [K, D], rows of length 1.
+    pub text: &'a Array2<f32>,
+    /// Features of each class's prompts, [prompts, D] each; used when prompts are sampled.
+    pub prompts: &'a [Array2<f32>],
+}
+
+/// What the loop tells while it runs.
+pub trait Observer {
+    /// After each batch: epoch and batch from 1, batches of the epoch, loss.
+    fn batch(&mut self, _epoch: usize, _batch: usize, _batches: usize, _loss: f32) {}
+
+    /// After each epoch.
+    fn epoch(&mut self, _record: &EpochRecord, _epochs: usize) {}
+
+    /// Asked after each batch: true stops training; the last epoch's checkpoint can be resumed.
+    fn stop(&self) -> bool {
+        false
+    }
+}
+
+/// An observer that says nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}
+
+/// How training ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All epochs done.
+    Finished,
+    /// No better validation result for `patience` epochs.
+    EarlyStopped,
+    /// The observer asked to stop.
+    Interrupted,
+}
+
+/// A trained model.
+#[derive(Debug)]
+pub struct Trained {
+    /// The network of the best epoch, for inference.
+    pub network: Mmlgnet,
+    /// What happened.
+    pub history: Vec<EpochRecord>,
+    /// Epoch of the best validation result, from 1; the last one without validation.
+    pub best_epoch: usize,
+    /// How training ended.
+    pub ended: Ended,
+}
+
+impl Trained {
+    /// Validation accuracy of the best epoch.
+    pub fn validation_oa(&self) -> Option<f64> {
+        self.history.get(self.best_epoch.checked_sub(1)?)?.validation_oa
+    }
+}
+
+/// Where a run keeps its checkpoint and logs.
+#[derive(Debug, Clone, Copy)]
+pub struct RunFolder<'a> {
+    /// The folder.
+    pub folder: &'a Path,
+    /// What identifies the run: the checkpoint of another is refused.
+    pub run: &'a str,
+    /// Continue from the checkpoint, if there is one.
+    pub resume: bool,
+}
+
+/// Trains `config` on `data`.
+///
+/// # Errors
+/// Data that do not fit the configuration; [`Error::Diverged`]; a checkpoint of another run; a full disk.
+pub fn fit(
+    config: &MmlgnetConfig,
+    data: &TrainingData<'_>,
+    options: &TrainOptions,
+    keep: Option<RunFolder<'_>>,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<Trained> {
+    check(config, data, options)?;
+    let seeds = Seeds::new(options.seed);
+    let device = device.clone().autodiff();
+    let cutters = cutters(config, data.inputs)?;
+    let network = number_parameters(config.init(&device, seeds.value("init"))?);
+    let mut run = Run {
+        best: Vec::new(),
+        ema: None,
+        optimizer: FusedAdamConfig::new().with_weight_decay(options.weight_decay).init(),
+        history: Vec::new(),
+        best_epoch: 0,
+        network,
+    };
+    if let Some(place) = keep
+        && place.resume
+        && let Some(checkpoint) = Checkpoint::load(place.folder, place.run)?
+    {
+        run = run.restore(checkpoint, &Checkpoint::path(place.folder))?;
+    }
+    let classes: Vec<usize> = data.train.iter().map(|p| p.class).collect();
+    let order = seeds.value("order");
+    let sampler = match options.balanced {
+        true => BatchSampler::balanced(&classes, options.batch, order)?,
+        false => BatchSampler::new(classes.len(), options.batch, order)?,
+    };
+    let validation = thinned(data.validation, VALIDATION);
+    let mut ended = Ended::Finished;
+    for epoch in run.history.len()..options.epochs {
+        if epoch - run.best_epoch.min(epoch) >= options.patience && !validation.is_empty() {
+            ended = Ended::EarlyStopped;
+            break;
+        }
+        let start = Instant::now();
+        let Some(loss) = run.train_epoch(epoch, &sampler, &cutters, data, options, &device, observer)? else {
+            ended = Ended::Interrupted;
+            break;
+        };
+        let current = run.ema.clone().unwrap_or_else(|| flatten(&run.network));
+        let evaluated = unflatten(run.network.clone(), &current).valid();
+        let validation_oa = match validation.is_empty() {
+            true => None,
+            false => Some(accuracy(&evaluated, &cutters, &validation, data.text, &device.clone().inner())?),
+        };
+        run.history.push(EpochRecord {
+            epoch: epoch + 1,
+            loss,
+            validation_oa,
+            learning_rate: options.rate(epoch),
+            logit_scale: evaluated.logit_scale(),
+            seconds: start.elapsed().as_secs_f64(),
+        });
+        let best = run.best_epoch.checked_sub(1).and_then(|e| run.history[e].validation_oa);
+        if validation_oa.is_none() || validation_oa > best {
+            run.best_epoch = epoch + 1;
+            run.best = current;
+        }
+        observer.epoch(&run.history[epoch], options.epochs);
+        if let Some(place) = keep {
+            run.save(place)?;
+        }
+    }
+    if run.best.is_empty() {
+        // Stopped before the first epoch was over.
+        run.best = flatten(&run.network);
+    }
+    let network = unflatten(run.network, &run.best).valid();
+    Ok(Trained { network, history: run.history, best_epoch: run.best_epoch, ended })
+}
+
+/// What changes while training.
+struct Run {
+    network: Mmlgnet,
+    optimizer: ModuleOptimizer,
+    best: Vec<f32>,
+    ema: Option<Vec<f32>>,
+    history: Vec<EpochRecord>,
+    best_epoch: usize,
+}
+
+impl Run {
+    fn restore(mut self, checkpoint: Checkpoint, path: &Path) -> Result<Self> {
+        let fail = |problem: String| Error::Checkpoint { path: path.into(), problem };
+        if checkpoint.weights.len() != flatten(&self.network).len() {
+            return Err(fail("holds another number of weights than the model has; delete it to start over".into()));
+        }
+        let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(checkpoint.optimizer))
+            .map_err(|e| fail(format!("its optimiser state is damaged ({e}); delete it to start over")))?;
+        self.network = unflatten(self.network, &checkpoint.weights);
+        self.optimizer = self.optimizer.load_record(record);
+        (self.best, self.ema) = (checkpoint.best, checkpoint.ema);
+        (self.history, self.best_epoch) = (checkpoint.state.history, checkpoint.state.best_epoch);
+        Ok(self)
+    }
+
+    fn save(&self, place: RunFolder<'_>) -> Result<()> {
+        let path = Checkpoint::path(place.folder);
+        let optimizer = self
+            .optimizer
+            .to_record()
+            .into_bytes()
+            .map_err(|e| Error::Checkpoint { path, problem: format!("the optimiser state cannot be written: {e}") })?;
+        let state = State {
+            run: place.run.into(),
+            epochs: self.history.len(),
+            best_epoch: self.best_epoch,
+            history: self.history.clone(),
+        };
+        let checkpoint = Checkpoint {
+            state,
+            weights: flatten(&self.network),
+            best: self.best.clone(),
+            ema: self.ema.clone(),
+            optimizer: optimizer.to_vec(),
+        };
+        checkpoint.save(place.folder)?;
+        history::write(place.folder, &self.history)?;
+        tfevents::write(place.folder, &scalars(&self.history))
+    }
+
+    /// One epoch; the mean loss, or `None` when the observer asked to stop.
+    #[allow(clippy::too_many_arguments)]
+    fn train_epoch(
+        &mut self,
+        epoch: usize,
+        sampler: &BatchSampler,
+        cutters: &[PatchCutter<'_>],
+        data: &TrainingData<'_>,
+        options: &TrainOptions,
+        device: &Device,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<f64>> {
+        let seeds = Seeds::new(options.seed);
+        let turns = match options.augment {
+            true => Symmetry::draw(seeds.value("augment"), epoch, data.train.len()),
+            false => Vec::new(),
+        };
+        let mut chance = seeds.stream(&format!("epoch/{epoch}"));
+        let batches = sampler.epoch(epoch);
+        let count = options.steps_per_epoch.map_or(batches.len(), |n| n.min(batches.len()));
+        let mut total = 0.0;
+        for (number, batch) in batches.iter().take(count).enumerate() {
+            let pixels: Vec<Pixel> = batch.iter().map(|&k| data.train[k]).collect();
+            let turned: Vec<Symmetry> = if turns.is_empty() { Vec::new() } else { batch.iter().map(|&k| turns[k]).collect() };
+            let inputs = tensors(cutters, &pixels, &turned, device)?;
+            let vision = match options.dropout > 0.0 {
+                false => self.network.forward(inputs),
+                true => {
+                    let keep = 1.0 - options.dropout;
+                    let shape = [pixels.len(), self.network.feature_width()];
+                    let mask: Vec<f32> = (0..shape[0] * shape[1])
+                        .map(|_| if chance.random::<f64>() < keep { (1.0 / keep) as f32 } else { 0.0 })
+                        .collect();
+                    let mask = Tensor::from_data(TensorData::new(mask, shape), device);
+                    self.network.forward_masked(inputs, mask)
+                }
+            };
+            let labels: Vec<usize> = pixels.iter().map(|p| p.class).collect();
+            let scale = self.network.temperature.scale().reshape([1, 1]);
+            let loss = match options.prompts {
+                PromptUse::Class => {
+                    let logits = vision.matmul(matrix(data.text, device).transpose()) * scale;
+                    class_contrastive_loss(logits, &labels, options.direction)
+                }
+                PromptUse::Vocabulary => {
+                    let logits = vision.matmul(matrix(data.text, device).transpose()) * scale;
+                    vocabulary_loss(logits, &labels, options.direction)
+                }
+                PromptUse::Sampled => {
+                    let rows: Vec<_> = labels
+                        .iter()
+                        .map(|&class| data.prompts[class].row(chance.random_range(0..data.prompts[class].nrows())))
+                        .collect();
+                    let text = ndarray::stack(ndarray::Axis(0), &rows).expect("prompts of one width");
+                    let logits = vision.matmul(matrix(&text, device).transpose()) * scale;
+                    // Pairs are told apart by position under diagonal targets, so labels matter for the other kind only.
+                    let ids: Vec<i32> = match options.targets {
+                        Targets::Diagonal => (0..labels.len() as i32).collect(),
+                        Targets::SameLabel => labels.iter().map(|&l| l as i32).collect(),
+                    };
+                    contrastive_loss(logits, Tensor::<1, Int>::from_ints(ids.as_slice(), device), options.targets, options.direction)
+                }
+            };
+            let value: f32 = loss.clone().into_scalar();
+            if !value.is_finite() {
+                return Err(Error::Diverged { epoch: epoch + 1, batch: number + 1, loss: value });
+            }
+            let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
+            self.network = self.optimizer.step(options.rate(epoch), self.network.clone(), gradients);
+            self.network.temperature = self.network.temperature.clone().constrain();
+            if let Some(decay) = options.ema {
+                self.average(decay as f32);
+            }
+            total += f64::from(value);
+            observer.batch(epoch + 1, number + 1, count, value);
+            if observer.stop() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(total / count as f64))
+    }
+
+    fn average(&mut self, decay: f32) {
+        let now = flatten(&self.network);
+        match &mut self.ema {
+            Some(mean) => mean.iter_mut().zip(&now).for_each(|(m, v)| *m = decay * *m + (1.0 - decay) * v),
+            None => self.ema = Some(now),
+        }
+    }
+}
+
+fn check(config: &MmlgnetConfig, data: &TrainingData<'_>, options: &TrainOptions) -> Result<()> {
+    let wrong = |problem: String| Err(Error::Input(problem));
+    let (classes, width) = data.text.dim();
+    if width != config.embed {
+        return wrong(format!("class features have width {width}, the model's text space has {}", config.embed));
+    }
+    if let Some(p) = data.train.iter().chain(data.validation).find(|p| p.class >= classes) {
+        return wrong(format!("a pixel has class {}, but there are features of {classes} classes", p.class));
+    }
+    if data.train.is_empty() {
+        return wrong("there are no training pixels".into());
+    }
+    let usable = data.prompts.len() == classes && data.prompts.iter().all(|p| p.nrows() > 0 && p.ncols() == width);
+    if options.prompts == PromptUse::Sampled && !usable {
+        return wrong(format!("sampled prompts need at least one feature of width {width} for each of {classes} classes"));
+    }
+    Ok(())
+}
+
+/// One patch cutter an encoder, in the configuration's order.
+fn cutters<'a>(config: &MmlgnetConfig, inputs: &'a IndexMap<String, Vec<Array3<f32>>>) -> Result<Vec<PatchCutter<'a>>> {
+    let padding = match config.padding {
+        mmlgnet::Padding::Reflect => Padding::Reflect,
+        mmlgnet::Padding::Zero => Padding::Zero,
+    };
+    let cutter = |(name, encoder): (&String, &mmlgnet::EncoderConfig)| {
+        let scenes = inputs.get(name).ok_or_else(|| Error::Input(format!("the model's input `{name}` is missing")))?;
+        let cutter = PatchCutter::new(scenes.iter().map(|s| s.view()).collect(), config.patch, padding)?;
+        match cutter.channels() == encoder.channels {
+            true => Ok(cutter),
+            false => Err(Error::Input(format!(
+                "input `{name}` has {} channels after preprocessing, the model expects {}",
+                cutter.channels(),
+                encoder.channels
+            ))),
+        }
+    };
+    config.encoders.iter().map(cutter).collect()
+}
+
+fn tensors(cutters: &[PatchCutter<'_>], pixels: &[Pixel], turns: &[Symmetry], device: &Device) -> Result<Vec<Tensor<4>>> {
+    let cut = |cutter: &PatchCutter<'_>| -> Result<Tensor<4>> {
+        let shape = [pixels.len(), cutter.channels(), cutter.size(), cutter.size()];
+        Ok(Tensor::from_data(TensorData::new(cutter.cut_with(pixels, turns)?, shape), device))
+    };
+    cutters.iter().map(cut).collect()
+}
+
+fn matrix(values: &Array2<f32>, device: &Device) -> Tensor<2> {
+    let shape = [values.nrows(), values.ncols()];
+    Tensor::from_data(TensorData::new(values.iter().copied().collect::<Vec<_>>(), shape), device)
+}
+
+/// At most `most` of `pixels`, evenly spaced.
+fn thinned(pixels: &[Pixel], most: usize) -> Vec<Pixel> {
+    let count = pixels.len().min(most);
+    (0..count).map(|k| pixels[k * pixels.len() / count]).collect()
+}
+
+fn embed_with(network: &Mmlgnet, cutters: &[PatchCutter<'_>], pixels: &[Pixel], device: &Device) -> Result<Array2<f32>> {
+    let mut values = Vec::new();
+    for chunk in pixels.chunks(EMBED_BATCH) {
+        values.extend(network.forward(tensors(cutters, chunk, &[], device)?).into_data().iter::<f32>());
+    }
+    let width = values.len() / pixels.len().max(1);
+    Ok(Array2::from_shape_vec((pixels.len(), width), values).expect("one row a pixel"))
+}
+
+/// Embeddings of `pixels`, [pixels, D], rows L2-normalised, patch by patch.
+///
+/// # Errors
+/// Inputs that do not fit the configuration.
+pub fn embed(
+    network: &Mmlgnet,
+    config: &MmlgnetConfig,
+    inputs: &IndexMap<String, Vec<Array3<f32>>>,
+    pixels: &[Pixel],
+    device: &Device,
+) -> Result<Array2<f32>> {
+    embed_with(network, &cutters(config, inputs)?, pixels, device)
+}
+
+/// Class of the largest cosine for each row of `embeddings`; the first of equal ones.
+pub fn classify(embeddings: &Array2<f32>, text: &Array2<f32>) -> Vec<usize> {
+    let best = |row: ndarray::ArrayView1<f32>| {
+        row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (k, &v)| if v > best.1 { (k, v) } else { best }).0
+    };
+    embeddings.dot(&text.t()).outer_iter().map(best).collect()
+}
+
+fn accuracy(network: &Mmlgnet, cutters: &[PatchCutter<'_>], pixels: &[Pixel], text: &Array2<f32>, device: &Device) -> Result<f64> {
+    let predicted = classify(&embed_with(network, cutters, pixels, device)?, text);
+    let right = predicted.iter().zip(pixels).filter(|(p, pixel)| **p == pixel.class).count();
+    Ok(right as f64 / pixels.len() as f64)
+}
+
+fn scalars(history: &[EpochRecord]) -> Vec<Scalar> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+    let mut later = 0.0;
+    let mut out = Vec::new();
+    for e in history.iter().rev() {
+        let mut add = |tag: &str, value: f32| {
+            out.push(Scalar { tag: tag.into(), step: e.epoch as u64, wall_time: now - later, value });
+        };
+        add("loss/train", e.loss as f32);
+        if let Some(oa) = e.validation_oa {
+            add("oa/validation", oa as f32);
+        }
+        add("learning_rate", e.learning_rate as f32);
+        later += e.seconds;
+    }
+    out.reverse();
+    out
+}
+
+#[cfg(test)]
+mod tests;

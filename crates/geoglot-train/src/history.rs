@@ -1,0 +1,42 @@
+//! What happened in training, epoch by epoch: JSON lines and CSV beside the model.
+
+use std::path::Path;
+
+use geoglot_core::atomic;
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+
+/// One epoch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Number of the epoch, from 1.
+    pub epoch: usize,
+    /// Mean training loss.
+    pub loss: f64,
+    /// Share of validation pixels classified rightly, 0–1; none without validation pixels.
+    pub validation_oa: Option<f64>,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// e^τ, the factor on the cosines.
+    pub logit_scale: f32,
+    /// Wall seconds of the epoch.
+    pub seconds: f64,
+}
+
+/// Writes `history.jsonl` and `history.csv` into `folder`, each whole.
+///
+/// # Errors
+/// A folder that cannot be written.
+pub fn write(folder: &Path, history: &[EpochRecord]) -> Result<()> {
+    let mut lines = String::new();
+    let mut table = String::from("epoch,loss,validation_oa,learning_rate,logit_scale,seconds\n");
+    for e in history {
+        lines.push_str(&serde_json::to_string(e).expect("numbers are JSON"));
+        lines.push('\n');
+        let oa = e.validation_oa.map_or_else(String::new, |v| v.to_string());
+        table.push_str(&format!("{},{},{oa},{},{},{:.3}\n", e.epoch, e.loss, e.learning_rate, e.logit_scale, e.seconds));
+    }
+    atomic::write(&folder.join("history.jsonl"), lines.as_bytes())?;
+    Ok(atomic::write(&folder.join("history.csv"), table.as_bytes())?)
+}

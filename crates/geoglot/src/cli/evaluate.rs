@@ -1,0 +1,67 @@
+//! `geoglot evaluate RECIPE`.
+
+use clap::Args as ClapArgs;
+use geoglot::core::RunManifest;
+use geoglot::eval::{Interval, Report};
+use geoglot::workflow::evaluate::evaluate;
+use geoglot::workflow::fold::TextSide;
+use geoglot::workflow::prepare::prepare;
+use geoglot::workflow::text;
+
+use super::common::interrupt_flag;
+use super::progress::Progress;
+use super::train::{RecipeArgs, print_warnings};
+
+/// Arguments of `evaluate`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let device = args.recipe.device.open()?;
+    let mut run = RunManifest::start("evaluate");
+    let recipe = args.recipe.load()?;
+    let out = args.recipe.out(&recipe);
+    let prepared = prepare(&recipe)?;
+    print_warnings(&prepared.warnings);
+    let tower = text::open(&recipe.text.tower, &device)?;
+    let text = TextSide::new(&recipe, &prepared, tower.as_ref())?;
+    for split in &prepared.splits {
+        eprintln!("{}", split.describe());
+    }
+    run.stage("prepare");
+    let stop = interrupt_flag();
+    let folds = prepared.splits.len();
+    let observer = |fold: usize| -> Box<dyn geoglot::train::Observer> {
+        Box::new(Progress::new(format!("fold {} of {folds}", fold + 1), stop.clone()))
+    };
+    let result = evaluate(&recipe, &prepared, &text, &out, args.recipe.resume, &device, &mut run, observer)?;
+    if args.json {
+        println!("{}", std::fs::read_to_string(&result.files.json)?);
+    } else {
+        print_table(&result.report);
+        println!("report: {}", result.files.html.display());
+    }
+    Ok(())
+}
+
+/// The table of methods.
+pub fn print_table(report: &Report) {
+    let figure = |v: Option<Interval>, factor: f64| {
+        v.map_or_else(|| "–".into(), |v| format!("{:6.2} ({:.2}–{:.2})", factor * v.value, factor * v.low, factor * v.high))
+    };
+    println!("{} — {}", report.title, report.split.sentence);
+    println!("{:<28} {:<22} {:<22} {:<22}", "method", "OA %", "AA %", "kappa");
+    for method in &report.methods {
+        let s = &method.scores;
+        println!("{:<28} {:<22} {:<22} {:<22}", method.name, figure(s.oa, 100.0), figure(s.aa, 100.0), figure(s.kappa, 1.0));
+    }
+    for note in report.notes() {
+        println!("note: {note}");
+    }
+}

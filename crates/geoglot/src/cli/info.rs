@@ -1,0 +1,141 @@
+//! `geoglot info FILE…`.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+use geoglot::models::mmlgnet::load_card;
+use geoglot::raster::preview::{ansi, ascii, quick_look};
+use geoglot::raster::stats::{SceneStats, Warning, scene_stats, warnings};
+use geoglot::raster::{OpenOptions, Scene, SceneArg, SceneInput};
+use serde_json::{Value, json};
+
+use super::common::registry;
+use super::map::parse_scene;
+
+/// Arguments of `info`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Rasters ([name=]path[:sensor=…,bands=…,variable=…]), folders of one-band files, or model folders
+    #[arg(required = true)]
+    files: Vec<String>,
+    /// Write a quick-look PNG
+    #[arg(long, value_name = "PNG")]
+    preview: Option<PathBuf>,
+    /// Skip the pass over the pixels: no statistics, warnings or quick-look
+    #[arg(long)]
+    quick: bool,
+    /// A registry file with your own sensors
+    #[arg(long)]
+    sensors: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let registry = registry(args.sensors.as_ref())?;
+    let mut all = Vec::new();
+    for text in &args.files {
+        if Path::new(text).join("config.json").is_file() {
+            model_folder(Path::new(text), args.json)?;
+            continue;
+        }
+        let arg: SceneArg = parse_scene(std::slice::from_ref(text))?.remove(0);
+        let scene = Scene::open(&[arg], &registry, OpenOptions::default())?;
+        let input = &scene.inputs()[0];
+        let stats = if args.quick { None } else { Some(scene_stats(input.source().as_ref())?) };
+        let found = stats.as_ref().map_or_else(Vec::new, |s| warnings(s, input.bands()));
+        if args.json {
+            all.push(as_json(&scene, input, stats.as_ref(), &found));
+        } else {
+            print(&scene, stats.as_ref(), &found);
+        }
+        if args.quick {
+            continue;
+        }
+        let look = quick_look(input.source().as_ref(), 1024)?;
+        if let Some(path) = &args.preview {
+            look.image.save_png(path)?;
+        }
+        if !args.json {
+            println!("quick-look ({}):", look.caption);
+            let color = std::io::stdout().is_terminal();
+            println!("{}", if color { ansi(&look.image, 72) } else { ascii(&look.image, 72) });
+        }
+    }
+    if args.json && !all.is_empty() {
+        println!("{}", serde_json::to_string_pretty(&all)?);
+    }
+    Ok(())
+}
+
+fn print(scene: &Scene, stats: Option<&SceneStats>, found: &[Warning]) {
+    print!("{}", scene.describe());
+    if let Some(stats) = stats {
+        println!("  {:.2} % of the pixels have no data in some band", 100.0 * stats.masked_share);
+        println!("       {:<28} {:>11} {:>11} {:>11} {:>11} {:>8}", "band", "min", "mean", "max", "std", "nodata %");
+        for (k, band) in stats.bands.iter().enumerate() {
+            println!(
+                "  {:>3}  {:<28} {:>11.5} {:>11.5} {:>11.5} {:>11.5} {:>8.2}",
+                k + 1,
+                band.name,
+                band.min,
+                band.mean,
+                band.max,
+                band.std,
+                100.0 * band.nodata_share
+            );
+        }
+    }
+    for warning in found {
+        println!("warning: {warning}");
+    }
+}
+
+fn as_json(scene: &Scene, input: &SceneInput, stats: Option<&SceneStats>, found: &[Warning]) -> Value {
+    json!({
+        "path": input.source().path(),
+        "name": input.name(),
+        "grid": scene.grid(),
+        "crs": scene.grid().crs_name(),
+        "bounds": scene.grid().bounds(),
+        "sample": input.source().sample_type().to_string(),
+        "bands": input.bands(),
+        "binding": input.binding().to_string(),
+        "scaling": input.scaling(),
+        "statistics": stats,
+        "warnings": scene.warnings().iter().cloned().chain(found.iter().map(ToString::to_string)).collect::<Vec<_>>(),
+    })
+}
+
+/// Shows a trained model's card.
+pub fn model_folder(folder: &Path, json: bool) -> anyhow::Result<()> {
+    let card = load_card(folder)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&card)?);
+        return Ok(());
+    }
+    println!("{}: {} model, SHA-256 {}", folder.display(), card.system, card.weights_sha256);
+    println!("  text space  {} ({} wide)", card.space, card.architecture.embed);
+    println!("  patch       {} pixels", card.architecture.patch);
+    println!("  licence     {}", card.license);
+    println!("  split       {}", card.split);
+    for (name, bands) in &card.bands {
+        println!("  input {name}: {} bands", bands.len());
+        for band in bands {
+            let wavelength = band.wavelength_um.map_or_else(|| "–".into(), |w| format!("{w:.4} µm"));
+            println!("    {:<28} {wavelength:>10}  {}", band.label(), band.unit.symbol());
+        }
+        if let Some(step) = card.normalisation.get(name) {
+            let method = &step["scaling"]["method"]["method"];
+            let components = step["pca"]["components"].as_array().map_or_else(String::new, |c| format!(", {} principal components", c.len()));
+            println!("    normalised once by {}{components}, fitted on the training pixels", method.as_str().unwrap_or("its stored statistics"));
+        }
+    }
+    println!("  classes:");
+    for (k, class) in card.legend.classes.iter().enumerate() {
+        println!("    {:>3}  {:<28} {}", class.id, class.name, card.legend.words(k).join(" | "));
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! `geoglot map`.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args as ClapArgs;
+use geoglot::core::{Legend, RunManifest, prompt};
+use geoglot::raster::{OpenOptions, Scene, SceneArg};
+use geoglot::workflow::map::{MapRequest, map};
+
+use super::common::{DeviceArg, Usage, registry};
+use super::progress::Pixels;
+use super::train::print_warnings;
+
+/// Arguments of `map`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Folder of a trained model
+    #[arg(long)]
+    model: PathBuf,
+    /// An input of the scene: NAME=PATH[:sensor=…,bands=…]; give every input the model was trained on
+    #[arg(long, required = true, value_name = "NAME=PATH")]
+    scene: Vec<String>,
+    /// Output folder
+    #[arg(long, default_value = "out/map")]
+    out: PathBuf,
+    /// Classes in your own words instead of the model's: "water; tall trees; asphalt"
+    #[arg(long, conflicts_with = "legend")]
+    classes: Option<String>,
+    /// Classes from a legend file (TOML or JSON) with names, colours and prompts
+    #[arg(long)]
+    legend: Option<PathBuf>,
+    /// Template set for the prompts (land-cover, mmlgnet, skyscript, none) instead of the model's
+    #[arg(long)]
+    templates: Option<String>,
+    /// Text tower by name or folder, where the model's space does not say which
+    #[arg(long)]
+    text: Option<String>,
+    /// Map only this box, in the scene's map coordinates: minx,miny,maxx,maxy
+    #[arg(long, value_delimiter = ',', num_args = 4, allow_negative_numbers = true)]
+    bbox: Option<Vec<f64>>,
+    /// Pixels whose best cosine similarity is below this get no class
+    #[arg(long, allow_negative_numbers = true)]
+    background: Option<f32>,
+    /// Do not write the similarity of every class
+    #[arg(long)]
+    no_scores: bool,
+    /// Do not write the confidence
+    #[arg(long)]
+    no_confidence: bool,
+    /// A registry file with your own sensors
+    #[arg(long)]
+    sensors: Option<PathBuf>,
+    /// cpu, cuda[:n] or vulkan[:n]
+    #[arg(long, default_value = "cpu")]
+    device: DeviceArg,
+    /// Print run.json instead of the summary
+    #[arg(long)]
+    json: bool,
+}
+
+/// Scene arguments as written on the command line.
+pub fn parse_scene(texts: &[String]) -> anyhow::Result<Vec<SceneArg>> {
+    texts.iter().map(|t| t.parse::<SceneArg>().map_err(|e| Usage(format!("--scene {t}: {e}")).into())).collect()
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let device = args.device.open()?;
+    let mut run = RunManifest::start("map");
+    let registry = registry(args.sensors.as_ref())?;
+    let scene = Scene::open(&parse_scene(&args.scene)?, &registry, OpenOptions::default())?;
+    print_warnings(scene.warnings());
+    print_warnings(&scene.suspicious_values()?);
+    let legend = match (&args.classes, &args.legend) {
+        (Some(text), _) => {
+            let names = text.split(';').map(str::trim).filter(|t| !t.is_empty());
+            Some(Legend::from_names(names).context("--classes \"a; b; c\"")?)
+        }
+        (None, Some(path)) => Some(Legend::load(path)?),
+        (None, None) => None,
+    };
+    let templates = args.templates.as_deref().map(prompt::named).transpose().map_err(|e| Usage(e.to_string()))?;
+    let bbox = args.bbox.as_ref().map(|b| [b[0], b[1], b[2], b[3]]);
+    let request = MapRequest {
+        legend,
+        templates,
+        tower: args.text.clone(),
+        bbox,
+        scores: !args.no_scores,
+        confidence: !args.no_confidence,
+        background: args.background,
+    };
+    run.stage("open");
+    let mut pixels = Pixels::new("mapping");
+    let result = map(&args.model, &scene, &request, &args.out, &device, |done, all| pixels.set(done, all))?;
+    drop(pixels);
+    run.stage("map");
+    run.inputs = scene.band_use();
+    run.model_hash = Some(result.model_hash.clone());
+    let all = result.counts.iter().sum::<usize>().max(1) as f64;
+    for (class, count) in result.legend.classes.iter().zip(&result.counts) {
+        run.results.insert(class.name.clone(), serde_json::json!({ "pixels": count, "percent": 100.0 * *count as f64 / all }));
+    }
+    run.results.insert("unlabelled pixels".into(), result.unlabelled.into());
+    run.save(&args.out)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&run)?);
+        return Ok(());
+    }
+    for (class, count) in result.legend.classes.iter().zip(&result.counts) {
+        println!("{:>6.2} %  {}", 100.0 * *count as f64 / all, class.name);
+    }
+    println!("class map:   {}", result.classes.display());
+    println!("picture:     {}", result.preview.display());
+    if let Some(path) = &result.scores {
+        println!("similarity:  {}", path.display());
+    }
+    if let Some(path) = &result.confidence {
+        println!("confidence:  {}", path.display());
+    }
+    Ok(())
+}

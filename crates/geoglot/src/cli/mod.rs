@@ -1,0 +1,83 @@
+//! The command line: arguments, exit codes, logging. Each command is one file.
+
+mod ablate;
+mod common;
+mod demo;
+mod evaluate;
+mod info;
+mod map;
+mod models;
+mod progress;
+mod synth;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Ask any sensor's imagery in plain words.
+///
+/// Start with `geoglot demo`; then `geoglot info YOUR.tif` shows what geoglot understands of your own file.
+#[derive(Debug, Parser)]
+#[command(name = "geoglot", version, propagate_version = true, arg_required_else_help = true, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Say more (-v: progress details, -vv: everything)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a scene, train a land-cover model on it, and write map, report and GeoTIFF
+    Demo(demo::Args),
+    /// Show what geoglot understands of rasters and models: sensor, bands and wavelengths, grid, nodata, statistics
+    Info(info::Args),
+    /// Train a model from a recipe
+    Train(train::Args),
+    /// Train and test on every fold of a recipe, beside its baselines, and write a report
+    Evaluate(evaluate::Args),
+    /// Run the ablations of a recipe: loss direction, text tower, modality, elevation channels
+    Ablate(ablate::Args),
+    /// Map a whole scene with a trained model: classes, similarities, confidence
+    Map(map::Args),
+    /// Generate aligned synthetic scenes of any sensors with labels, legend, facts and captions
+    Synth(synth::Args),
+    /// List, fetch and show text towers
+    Models(models::Args),
+}
+
+/// Runs the program: 0 when all went well, 1 on failure, 2 for wrong arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = match cli.verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("GEOGLOT_LOG").unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new(format!(
+            "warn,geoglot={level},geoglot_raster={level},geoglot_models={level},geoglot_train={level},geoglot_data={level}"
+        ))
+    });
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().with_target(false).init();
+    let result = match cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Info(args) => info::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
+        Command::Ablate(args) => ablate::run(args),
+        Command::Map(args) => map::run(args),
+        Command::Synth(args) => synth::run(args),
+        Command::Models(args) => models::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            // Wrong arguments found late (a device, a scene specification) are still usage errors.
+            ExitCode::from(if error.is::<common::Usage>() { 2 } else { 1 })
+        }
+    }
+}

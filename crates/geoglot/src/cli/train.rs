@@ -1,0 +1,104 @@
+//! `geoglot train RECIPE`.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use geoglot::core::{RunManifest, atomic};
+use geoglot::train::{Ended, Recipe};
+use geoglot::workflow::fold::{FoldPlace, TextSide, train_fold};
+use geoglot::workflow::prepare::prepare;
+use geoglot::workflow::text;
+
+use super::common::{DeviceArg, Usage, interrupt_flag};
+use super::progress::Progress;
+
+/// What every command with a recipe takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct RecipeArgs {
+    /// Recipe file (TOML)
+    pub recipe: PathBuf,
+    /// Override a value of the recipe, such as --set train.epochs=20
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Output folder [default: out/NAME]
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Continue an interrupted run; finished parts are kept
+    #[arg(long)]
+    pub resume: bool,
+    /// Training seed instead of the recipe's
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// cpu, cuda[:n] or vulkan[:n]
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceArg,
+}
+
+impl RecipeArgs {
+    /// The recipe with its overrides.
+    pub fn load(&self) -> anyhow::Result<Recipe> {
+        let mut set = self.set.clone();
+        set.extend(self.seed.map(|s| format!("train.seed={s}")));
+        Ok(Recipe::load(&self.recipe, &set)?)
+    }
+
+    /// The output folder.
+    pub fn out(&self, recipe: &Recipe) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| PathBuf::from("out").join(&recipe.name))
+    }
+}
+
+/// Arguments of `train`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Fold whose training pixels are used, from 1
+    #[arg(long, default_value_t = 1)]
+    fold: usize,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let device = args.recipe.device.open()?;
+    let mut run = RunManifest::start("train");
+    let recipe = args.recipe.load()?;
+    let out = args.recipe.out(&recipe);
+    let prepared = prepare(&recipe)?;
+    print_warnings(&prepared.warnings);
+    let folds = prepared.splits.len();
+    if args.fold == 0 || args.fold > folds {
+        return Err(Usage(format!("--fold {}: the split has folds 1 to {folds}", args.fold)).into());
+    }
+    let tower = text::open(&recipe.text.tower, &device)?;
+    let text = TextSide::new(&recipe, &prepared, tower.as_ref())?;
+    eprintln!("{}", prepared.splits[args.fold - 1].describe());
+    run.stage("prepare");
+    let place = FoldPlace { folder: &out, resume: args.recipe.resume };
+    let mut progress = Progress::new(&recipe.name, interrupt_flag());
+    let model = train_fold(&recipe, &prepared, args.fold - 1, &text, Some(place), &device, &mut progress)?;
+    drop(progress);
+    run.stage("train");
+    if model.ended == Ended::Interrupted {
+        anyhow::bail!("interrupted after {} epochs; continue with the same command and --resume", model.history.len());
+    }
+    run.seed = Some(recipe.train.seed);
+    run.inputs.clone_from(&prepared.bands);
+    run.model_hash = Some(model.hash.clone());
+    run.split = Some(prepared.splits[args.fold - 1].describe());
+    run.results.insert("validation OA".into(), model.card.training["validation_oa"].clone());
+    run.save(&out)?;
+    atomic::write(&out.join("recipe.toml"), recipe.to_toml()?.as_bytes())?;
+    println!("model: {} (SHA-256 {})", out.display(), model.hash);
+    if let Some(oa) = model.card.training["validation_oa"].as_f64() {
+        println!("validation OA {:.2} % in epoch {} of {}", 100.0 * oa, model.card.training["best_epoch"], model.history.len());
+    }
+    println!("next: geoglot map --model {} --scene …   or   geoglot evaluate {}", out.display(), args.recipe.recipe.display());
+    Ok(())
+}
+
+/// Prints what the user should know about the files.
+pub fn print_warnings(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+}

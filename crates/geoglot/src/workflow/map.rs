@@ -1,0 +1,239 @@
+//! Whole-scene maps from a trained model.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use anyhow::Context;
+use burn::tensor::Device;
+use indexmap::IndexMap;
+use ndarray::{Array2, Array3, s};
+
+use super::bind::bind;
+use super::text;
+use crate::core::{Legend, Window, prompt};
+use crate::data::Preprocess;
+use crate::models::mmlgnet::{MapOptions, Mapper, ModelCard, SceneReader, load};
+use crate::models::text::class_features;
+use crate::raster::preview::{class_map, legend_entries, with_legend};
+use crate::raster::{RasterSpec, RasterWriter, Scene};
+
+/// What to write.
+#[derive(Debug, Clone, Default)]
+pub struct MapRequest {
+    /// Classes asked for instead of the model's own, in any words.
+    pub legend: Option<Legend>,
+    /// Templates instead of the model's own.
+    pub templates: Option<Vec<String>>,
+    /// Text tower by name or folder, where the model's space does not say which.
+    pub tower: Option<String>,
+    /// Map-coordinate box (min x, min y, max x, max y) to map; none: the whole scene.
+    pub bbox: Option<[f64; 4]>,
+    /// Write one similarity layer a class.
+    pub scores: bool,
+    /// Write the probability of the best class.
+    pub confidence: bool,
+    /// Pixels whose best cosine similarity is below this get no class.
+    pub background: Option<f32>,
+}
+
+/// What was written.
+#[derive(Debug, Clone)]
+pub struct MapResult {
+    /// Class map, GeoTIFF.
+    pub classes: PathBuf,
+    /// Similarities, if asked for.
+    pub scores: Option<PathBuf>,
+    /// Confidence, if asked for.
+    pub confidence: Option<PathBuf>,
+    /// Picture with legend.
+    pub preview: PathBuf,
+    /// Legend of the map.
+    pub legend: Legend,
+    /// Pixels of each class.
+    pub counts: Vec<usize>,
+    /// Pixels without data or below the background threshold.
+    pub unlabelled: usize,
+    /// SHA-256 of the model's weights.
+    pub model_hash: String,
+}
+
+/// Class text features for `request`: the card's own, or those of the words asked for.
+fn prompts(card: &ModelCard, request: &MapRequest, device: &Device) -> anyhow::Result<(Legend, Array2<f32>)> {
+    if request.legend.is_none()
+        && request.templates.is_none()
+        && let Some(features) = card.class_features()?
+    {
+        return Ok((card.legend.clone(), features));
+    }
+    let legend = request.legend.clone().unwrap_or_else(|| card.legend.clone());
+    let templates = request.templates.clone().unwrap_or_else(|| card.templates.clone());
+    let tower = match &request.tower {
+        Some(name) => text::open(name, device)?,
+        None => text::open_space(&card.space, device)?,
+    };
+    tower.space().expect(&crate::models::text::SpaceId::new(&card.space, card.architecture.embed))?;
+    let features = class_features(tower.as_ref(), &prompt::ensemble(&legend, &templates)?)?;
+    Ok((legend, features))
+}
+
+/// A scene as the network wants it: bands bound, normalised once, masks kept for the output.
+pub struct NormalisedScene<'a> {
+    scene: &'a Scene,
+    /// Input → bands of the scene in the model's order, preprocessing.
+    inputs: IndexMap<String, (Vec<usize>, Preprocess)>,
+    /// Masks of the windows read since [`NormalisedScene::take_mask`].
+    masks: Mutex<Vec<(Window, Array2<bool>)>>,
+}
+
+impl<'a> NormalisedScene<'a> {
+    /// Binds the model's bands in `scene`.
+    ///
+    /// # Errors
+    /// Inputs or bands that the scene lacks; normalisation that cannot be read.
+    pub fn new(scene: &'a Scene, card: &ModelCard) -> anyhow::Result<Self> {
+        let mut inputs = IndexMap::new();
+        for (name, bands) in &card.bands {
+            let input = scene.input(name).with_context(|| {
+                format!("the model needs the inputs {}", card.bands.keys().cloned().collect::<Vec<_>>().join(", "))
+            })?;
+            let value = card.normalisation.get(name).with_context(|| format!("the model has no normalisation for `{name}`"))?;
+            let preprocess: Preprocess =
+                serde_json::from_value(value.clone()).with_context(|| format!("normalisation of `{name}`"))?;
+            preprocess.check()?;
+            inputs.insert(name.clone(), (bind(name, bands, input.bands())?, preprocess));
+        }
+        Ok(Self { scene, inputs, masks: Mutex::default() })
+    }
+
+    /// Where every input read since the last call has data, in `window`.
+    fn take_mask(&self, window: Window) -> Array2<bool> {
+        let mut mask = Array2::from_elem((window.height, window.width), true);
+        for (at, read) in self.masks.lock().expect("no panic while held").drain(..) {
+            let (row, col) = (window.row - at.row, window.col - at.col);
+            mask.zip_mut_with(&read.slice(s![row..row + window.height, col..col + window.width]), |m, &v| *m &= v);
+        }
+        mask
+    }
+}
+
+impl SceneReader for NormalisedScene<'_> {
+    fn size(&self) -> (usize, usize) {
+        (self.scene.grid().height, self.scene.grid().width)
+    }
+
+    fn read(&self, input: &str, window: Window) -> Result<Array3<f32>, Box<dyn std::error::Error + Send + Sync>> {
+        let (bands, preprocess) = &self.inputs[input];
+        let tile = self.scene.read(input, bands, window)?;
+        let data = preprocess.apply(tile.data, &tile.mask)?;
+        self.masks.lock().expect("no panic while held").push((window, tile.mask));
+        Ok(data)
+    }
+}
+
+/// Longest side of the preview in pixels.
+const PREVIEW: usize = 1600;
+
+/// A coarse copy of the class map, filled block by block.
+struct Overview {
+    ids: Array2<u16>,
+    step: usize,
+}
+
+impl Overview {
+    fn new(width: usize, height: usize, unlabelled: u16) -> Self {
+        let step = width.max(height).div_ceil(PREVIEW).max(1);
+        Self { ids: Array2::from_elem((height.div_ceil(step), width.div_ceil(step)), unlabelled), step }
+    }
+
+    fn add(&mut self, window: Window, ids: &Array2<u16>) {
+        for row in (window.row.next_multiple_of(self.step)..window.row_end()).step_by(self.step) {
+            for col in (window.col.next_multiple_of(self.step)..window.col_end()).step_by(self.step) {
+                self.ids[[row / self.step, col / self.step]] = ids[[row - window.row, col - window.col]];
+            }
+        }
+    }
+}
+
+/// Maps `scene` with the model in `model` and writes GeoTIFFs and a picture into `out`. `progress` gets pixels done and in all.
+///
+/// Memory depends on the number of bands and classes, not on the scene's size.
+///
+/// # Errors
+/// A model or scene that does not load, bands that do not bind, a space without text tower, a full disk.
+pub fn map(
+    model: &Path,
+    scene: &Scene,
+    request: &MapRequest,
+    out: &Path,
+    device: &Device,
+    mut progress: impl FnMut(usize, usize),
+) -> anyhow::Result<MapResult> {
+    let (network, card) = load(model, device)?;
+    let (legend, features) = prompts(&card, request, device)?;
+    let reader = NormalisedScene::new(scene, &card)?;
+    let area = match request.bbox {
+        Some(bbox) => scene.grid().window_of(bbox).context("--bbox")?,
+        None => scene.grid().window(),
+    };
+    let grid = scene.grid().crop(area);
+    let mapper = Mapper::new(&network, &card.architecture);
+    // Rows and columns of the output's tiles, so that a block is written at once.
+    let options = MapOptions { block_rows: 256, block_columns: 512, ..MapOptions::default() };
+
+    let paths = (out.join("classes.tif"), out.join("scores.tif"), out.join("confidence.tif"));
+    let mut classes = RasterWriter::create(&paths.0, &grid, RasterSpec { tile: 256, ..RasterSpec::classes(&legend) })?;
+    let mut scores = request.scores.then(|| RasterWriter::create(&paths.1, &grid, RasterSpec::scores(legend.names()))).transpose()?;
+    let confidence_spec = || RasterSpec { tile: 256, ..RasterSpec::scores(["confidence"]) };
+    let mut confidence =
+        request.confidence.then(|| RasterWriter::create(&paths.2, &grid, confidence_spec())).transpose()?;
+    let mut overview = Overview::new(grid.width, grid.height, legend.unlabelled);
+    let mut counts = vec![0usize; legend.len()];
+    let ids: Vec<u16> = legend.classes.iter().map(|c| c.id).collect();
+    let mut done = 0;
+    for row in (0..area.height).step_by(options.block_rows) {
+        for col in (0..area.width).step_by(options.block_columns) {
+            // Where the block lies in the output, and where in the scene.
+            let to = Window::new(col, row, options.block_columns.min(area.width - col), options.block_rows.min(area.height - row));
+            let from = Window::new(area.col + col, area.row + row, to.width, to.height);
+            let block = mapper.block(&reader, from, features.view(), &options)?;
+            let mask = reader.take_mask(from);
+            let named = Array2::from_shape_fn(mask.dim(), |at| {
+                let best = usize::from(block.classes[at]);
+                let seen = mask[at] && request.background.is_none_or(|least| block.scores[[best, at.0, at.1]] >= least);
+                if !seen {
+                    return legend.unlabelled;
+                }
+                counts[best] += 1;
+                ids[best]
+            });
+            overview.add(to, &named);
+            classes.write_classes(to, named.view())?;
+            if let Some(writer) = &mut scores {
+                writer.write(to, block.scores.view(), Some(mask.view()))?;
+            }
+            if let Some(writer) = &mut confidence {
+                let layer = block.confidence.view().insert_axis(ndarray::Axis(0));
+                writer.write(to, layer, Some(mask.view()))?;
+            }
+            done += to.area();
+            progress(done, area.area());
+        }
+    }
+    classes.finish()?;
+    scores.map(RasterWriter::finish).transpose()?;
+    confidence.map(RasterWriter::finish).transpose()?;
+    let preview = out.join("map.png");
+    let image = with_legend(&class_map(&overview.ids, &legend), &legend_entries(&overview.ids, &legend));
+    image.save_png(&preview)?;
+    legend.save(&out.join("legend.toml"))?;
+    Ok(MapResult {
+        classes: paths.0,
+        scores: request.scores.then_some(paths.1),
+        confidence: request.confidence.then_some(paths.2),
+        preview,
+        unlabelled: area.area() - counts.iter().sum::<usize>(),
+        counts,
+        legend,
+        model_hash: card.weights_sha256,
+    })
+}
