@@ -22,7 +22,9 @@ pub fn named(name: &str) -> Result<Vec<String>> {
         "skyscript" => &SKYSCRIPT,
         "none" => &["{c}"],
         _ => {
-            return Err(Error::Prompt(format!("no template set `{name}`; known: land-cover, mmlgnet, skyscript, none")));
+            return Err(Error::Prompt(format!(
+                "no template set `{name}`; known: land-cover, mmlgnet, skyscript, none"
+            )));
         }
     };
     Ok(templates.iter().map(|t| t.to_string()).collect())

@@ -106,7 +106,8 @@ impl Checkpoint {
         let damaged = |what: String| fail(format!("is damaged ({what}); delete it to start over"));
         let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let state = header.metadata().as_ref().and_then(|m| m.get("state")).ok_or_else(|| damaged("no state".into()))?;
+        let state =
+            header.metadata().as_ref().and_then(|m| m.get("state")).ok_or_else(|| damaged("no state".into()))?;
         let state: State = serde_json::from_str(state).map_err(|e| damaged(e.to_string()))?;
         if state.run != run {
             return Err(fail(
@@ -124,7 +125,8 @@ impl Checkpoint {
         };
         let floats = |name: &str| {
             let bytes = blob(name, Dtype::F32)?;
-            let values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            let values: Vec<f32> =
+                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
             if values.iter().any(|v| !v.is_finite()) {
                 return Err(damaged(format!("`{name}` holds values that are not finite")));
             }

@@ -262,7 +262,8 @@ impl Run {
         let mut total = 0.0;
         for (number, batch) in batches.iter().take(count).enumerate() {
             let pixels: Vec<Pixel> = batch.iter().map(|&k| data.train[k]).collect();
-            let turned: Vec<Symmetry> = if turns.is_empty() { Vec::new() } else { batch.iter().map(|&k| turns[k]).collect() };
+            let turned: Vec<Symmetry> =
+                if turns.is_empty() { Vec::new() } else { batch.iter().map(|&k| turns[k]).collect() };
             let inputs = tensors(cutters, &pixels, &turned, device)?;
             let vision = match options.dropout > 0.0 {
                 false => self.network.forward(inputs),
@@ -299,7 +300,12 @@ impl Run {
                         Targets::Diagonal => (0..labels.len() as i32).collect(),
                         Targets::SameLabel => labels.iter().map(|&l| l as i32).collect(),
                     };
-                    contrastive_loss(logits, Tensor::<1, Int>::from_ints(ids.as_slice(), device), options.targets, options.direction)
+                    contrastive_loss(
+                        logits,
+                        Tensor::<1, Int>::from_ints(ids.as_slice(), device),
+                        options.targets,
+                        options.direction,
+                    )
                 }
             };
             let value: f32 = loss.clone().into_scalar();
@@ -344,7 +350,9 @@ fn check(config: &MmlgnetConfig, data: &TrainingData<'_>, options: &TrainOptions
     }
     let usable = data.prompts.len() == classes && data.prompts.iter().all(|p| p.nrows() > 0 && p.ncols() == width);
     if options.prompts == PromptUse::Sampled && !usable {
-        return wrong(format!("sampled prompts need at least one feature of width {width} for each of {classes} classes"));
+        return wrong(format!(
+            "sampled prompts need at least one feature of width {width} for each of {classes} classes"
+        ));
     }
     Ok(())
 }
@@ -370,7 +378,12 @@ fn cutters<'a>(config: &MmlgnetConfig, inputs: &'a IndexMap<String, Vec<Array3<f
     config.encoders.iter().map(cutter).collect()
 }
 
-fn tensors(cutters: &[PatchCutter<'_>], pixels: &[Pixel], turns: &[Symmetry], device: &Device) -> Result<Vec<Tensor<4>>> {
+fn tensors(
+    cutters: &[PatchCutter<'_>],
+    pixels: &[Pixel],
+    turns: &[Symmetry],
+    device: &Device,
+) -> Result<Vec<Tensor<4>>> {
     let cut = |cutter: &PatchCutter<'_>| -> Result<Tensor<4>> {
         let shape = [pixels.len(), cutter.channels(), cutter.size(), cutter.size()];
         Ok(Tensor::from_data(TensorData::new(cutter.cut_with(pixels, turns)?, shape), device))
@@ -389,7 +402,12 @@ fn thinned(pixels: &[Pixel], most: usize) -> Vec<Pixel> {
     (0..count).map(|k| pixels[k * pixels.len() / count]).collect()
 }
 
-fn embed_with(network: &Mmlgnet, cutters: &[PatchCutter<'_>], pixels: &[Pixel], device: &Device) -> Result<Array2<f32>> {
+fn embed_with(
+    network: &Mmlgnet,
+    cutters: &[PatchCutter<'_>],
+    pixels: &[Pixel],
+    device: &Device,
+) -> Result<Array2<f32>> {
     let mut values = Vec::new();
     for chunk in pixels.chunks(EMBED_BATCH) {
         values.extend(network.forward(tensors(cutters, chunk, &[], device)?).into_data().iter::<f32>());
@@ -420,7 +438,13 @@ pub fn classify(embeddings: &Array2<f32>, text: &Array2<f32>) -> Vec<usize> {
     embeddings.dot(&text.t()).outer_iter().map(best).collect()
 }
 
-fn accuracy(network: &Mmlgnet, cutters: &[PatchCutter<'_>], pixels: &[Pixel], text: &Array2<f32>, device: &Device) -> Result<f64> {
+fn accuracy(
+    network: &Mmlgnet,
+    cutters: &[PatchCutter<'_>],
+    pixels: &[Pixel],
+    text: &Array2<f32>,
+    device: &Device,
+) -> Result<f64> {
     let predicted = classify(&embed_with(network, cutters, pixels, device)?, text);
     let right = predicted.iter().zip(pixels).filter(|(p, pixel)| **p == pixel.class).count();
     Ok(right as f64 / pixels.len() as f64)

@@ -35,7 +35,8 @@ pub fn write(folder: &Path, history: &[EpochRecord]) -> Result<()> {
         lines.push_str(&serde_json::to_string(e).expect("numbers are JSON"));
         lines.push('\n');
         let oa = e.validation_oa.map_or_else(String::new, |v| v.to_string());
-        table.push_str(&format!("{},{},{oa},{},{},{:.3}\n", e.epoch, e.loss, e.learning_rate, e.logit_scale, e.seconds));
+        table
+            .push_str(&format!("{},{},{oa},{},{},{:.3}\n", e.epoch, e.loss, e.learning_rate, e.logit_scale, e.seconds));
     }
     atomic::write(&folder.join("history.jsonl"), lines.as_bytes())?;
     Ok(atomic::write(&folder.join("history.csv"), table.as_bytes())?)

@@ -125,7 +125,15 @@ mod tests {
         assert_eq!(payloads.len(), 2);
         assert!(payloads[0].windows(13).any(|w| w == b"brain.Event:2"));
         // wall_time, step 300 as a varint, then summary → value → tag and simple_value.
-        let expected = [&[9][..], &1.5f64.to_le_bytes(), &[16, 0xac, 2, 42, 13, 10, 11, 10, 4], b"loss", &[21], &0.25f32.to_le_bytes()].concat();
+        let expected = [
+            &[9][..],
+            &1.5f64.to_le_bytes(),
+            &[16, 0xac, 2, 42, 13, 10, 11, 10, 4],
+            b"loss",
+            &[21],
+            &0.25f32.to_le_bytes(),
+        ]
+        .concat();
         assert_eq!(payloads[1], expected);
     }
 }

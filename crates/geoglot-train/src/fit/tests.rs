@@ -121,7 +121,8 @@ fn class_features_and_sampled_prompts_of_one_prompt_agree() {
 
 #[test]
 fn early_stopping_keeps_the_best_epoch() {
-    let trained = train(&TrainOptions { epochs: 60, patience: 2, learning_rate: 1e-2, ..options() }, None, &mut Silent).unwrap();
+    let trained =
+        train(&TrainOptions { epochs: 60, patience: 2, learning_rate: 1e-2, ..options() }, None, &mut Silent).unwrap();
     assert_eq!(trained.ended, Ended::EarlyStopped);
     let best = trained.history.iter().filter_map(|e| e.validation_oa).fold(0.0, f64::max);
     assert_eq!(trained.validation_oa(), Some(best));

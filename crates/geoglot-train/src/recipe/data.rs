@@ -78,8 +78,8 @@ impl Recipe {
         while let Some(start) = rest.find("${") {
             let Some(length) = rest[start..].find('}') else { break };
             let name = &rest[start + 2..start + length];
-            let value = std::env::var(name)
-                .map_err(|_| RecipeError::Variable { text: text.into(), name: name.into() })?;
+            let value =
+                std::env::var(name).map_err(|_| RecipeError::Variable { text: text.into(), name: name.into() })?;
             out.push_str(&rest[..start]);
             out.push_str(&value);
             rest = &rest[start + length + 1..];

@@ -155,8 +155,7 @@ impl Recipe {
     /// # Errors
     /// [`RecipeError`] naming the file and the key.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| RecipeError::Read { path: path.into(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.into(), source })?;
         let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
         Self::parse(&text, &path.display().to_string(), folder, overrides)
     }
@@ -181,7 +180,10 @@ impl Recipe {
 
     fn check(&self) -> Result<(), String> {
         if self.name.is_empty() || self.name.contains(['/', '\\']) {
-            return Err(format!("name = {:?}: give a short name without slashes; it names the output folder", self.name));
+            return Err(format!(
+                "name = {:?}: give a short name without slashes; it names the output folder",
+                self.name
+            ));
         }
         self.data.check()?;
         let known: Vec<&str> = self.data.scene[0].inputs.keys().map(String::as_str).collect();
@@ -190,7 +192,10 @@ impl Recipe {
             return Err(format!("`{unknown}` is not an input; the scenes have: {}", known.join(", ")));
         }
         if self.model.patch.is_multiple_of(2) {
-            return Err(format!("model.patch = {}: it must be odd, so that a patch has a centre pixel", self.model.patch));
+            return Err(format!(
+                "model.patch = {}: it must be odd, so that a patch has a centre pixel",
+                self.model.patch
+            ));
         }
         self.text.templates.resolve().map_err(|e| e.to_string())?;
         self.split.check(&self.data)?;

@@ -26,7 +26,11 @@ pub fn set(table: &mut Table, change: &str) -> Result<(), String> {
                 let item = number.parse::<usize>().ok().and_then(|n| items.get_mut(n));
                 match item {
                     Some(Value::Table(inner)) => inner,
-                    _ => return Err(format!("`{key}` has no entry `{number}` to set values in; it has {count}, counted from 0")),
+                    _ => {
+                        return Err(format!(
+                            "`{key}` has no entry `{number}` to set values in; it has {count}, counted from 0"
+                        ));
+                    }
                 }
             }
             _ => return Err(format!("`{key}` is a value, not a table")),

@@ -65,7 +65,9 @@ impl Default for SplitSection {
 impl SplitSection {
     pub(super) fn check(&self, data: &DataSection) -> Result<(), String> {
         match self.kind {
-            Kind::Random if self.per_class.is_none() => Err("split.kind = \"random\" needs split.per_class = N or [N1, N2, …]".into()),
+            Kind::Random if self.per_class.is_none() => {
+                Err("split.kind = \"random\" needs split.per_class = N or [N1, N2, …]".into())
+            }
             Kind::Given if data.scene.iter().any(|s| s.test_labels.is_none()) => {
                 Err("split.kind = \"given\" needs test_labels for every scene".into())
             }

@@ -17,7 +17,10 @@ fn parse(text: &str, overrides: &[&str]) -> Result<Recipe, RecipeError> {
 #[test]
 fn defaults_are_the_papers() {
     let recipe = parse(SMALL, &[]).unwrap();
-    assert_eq!((recipe.train.epochs, recipe.train.batch, recipe.train.patience, recipe.model.patch), (100, 128, 15, 11));
+    assert_eq!(
+        (recipe.train.epochs, recipe.train.batch, recipe.train.patience, recipe.model.patch),
+        (100, 128, 15, 11)
+    );
     assert_eq!(recipe.used_inputs(), ["hsi", "lidar"]);
     assert!(recipe.is_elevation("lidar") && !recipe.is_elevation("hsi"));
     assert_eq!(Recipe::parse(&recipe.to_toml().unwrap(), "x", "recipes".into(), &[]).unwrap(), recipe);
@@ -27,7 +30,13 @@ fn defaults_are_the_papers() {
 fn overrides_reach_every_value() {
     let recipe = parse(
         SMALL,
-        &["train.epochs=3", "text.tower=bert-base", "model.inputs=[\"hsi\"]", "data.scene.0.labels=m.tif", "train.direction=v2t"],
+        &[
+            "train.epochs=3",
+            "text.tower=bert-base",
+            "model.inputs=[\"hsi\"]",
+            "data.scene.0.labels=m.tif",
+            "train.direction=v2t",
+        ],
     )
     .unwrap();
     assert_eq!((recipe.train.epochs, recipe.text.tower.as_str()), (3, "bert-base"));

@@ -25,8 +25,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let recipe = args.recipe.load()?;
     let out = args.recipe.out.clone().unwrap_or_else(|| args.recipe.out(&recipe).join("ablation"));
     let stop = interrupt_flag();
-    let observer =
-        |title: &str| -> Box<dyn geoglot::train::Observer> { Box::new(Progress::new(title, stop.clone())) };
+    let observer = |title: &str| -> Box<dyn geoglot::train::Observer> { Box::new(Progress::new(title, stop.clone())) };
     let (report, files) = ablate(&recipe, &out, args.recipe.resume, &device, &mut run, observer)?;
     if args.json {
         println!("{}", std::fs::read_to_string(&files.json)?);
@@ -37,7 +36,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         println!("  {:<24} {:>15} {:>15} {:>17}", table.varied, "OA %", "AA %", "kappa");
         for row in &table.rows {
             let [oa, aa, kappa] = over_runs(&row.runs);
-            let cell = |v: Option<(f64, f64)>, f: f64| v.map_or_else(|| "–".into(), |(m, s)| format!("{:.2} ± {:.2}", f * m, f * s));
+            let cell = |v: Option<(f64, f64)>, f: f64| {
+                v.map_or_else(|| "–".into(), |(m, s)| format!("{:.2} ± {:.2}", f * m, f * s))
+            };
             let kappa = kappa.map_or_else(|| "–".into(), |(m, s)| format!("{m:.4} ± {s:.4}"));
             println!("  {:<24} {:>15} {:>15} {kappa:>17}", row.variant, cell(oa, 100.0), cell(aa, 100.0));
         }

@@ -56,11 +56,16 @@ impl DeviceArg {
             #[cfg(feature = "cuda")]
             Self::Cuda(n) => Ok(Device::cuda(n)),
             #[cfg(feature = "vulkan")]
-            Self::Vulkan(n) => Ok(Device::vulkan(n.map_or(burn::tensor::DeviceKind::DefaultDevice, burn::tensor::DeviceKind::DiscreteGpu))),
+            Self::Vulkan(n) => Ok(Device::vulkan(
+                n.map_or(burn::tensor::DeviceKind::DefaultDevice, burn::tensor::DeviceKind::DiscreteGpu),
+            )),
             #[allow(unreachable_patterns)]
             other => {
                 let feature = if matches!(other, Self::Cuda(_)) { "cuda" } else { "vulkan" };
-                Err(Usage(format!("this build has no {feature} support; build with `--features {feature}`, or use --device cpu")).into())
+                Err(Usage(format!(
+                    "this build has no {feature} support; build with `--features {feature}`, or use --device cpu"
+                ))
+                .into())
             }
         }
     }

@@ -48,7 +48,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let device = args.device.open()?;
     let mut run = RunManifest::start("demo");
     let data = args.out.join("scene");
-    println!("1. generating a scene of {0}×{0} pixels: 63 hyperspectral bands, surface and terrain heights, 12 classes", args.size);
+    println!(
+        "1. generating a scene of {0}×{0} pixels: 63 hyperspectral bands, surface and terrain heights, 12 classes",
+        args.size
+    );
     let config = SynthConfig { width: args.size, height: args.size, seed: args.seed, ..SynthConfig::default() };
     write(&generate(&config, Registry::builtin())?, &data)?;
     let file = args.out.join("recipe.toml");
@@ -63,7 +66,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let set = [
         format!("train.epochs={}", args.epochs),
         format!("train.seed={}", args.seed),
-        format!("text.tower={:?}", if tower.tower.space().name.starts_with("hashed") { "hashed-words" } else { &args.text }),
+        format!(
+            "text.tower={:?}",
+            if tower.tower.space().name.starts_with("hashed") { "hashed-words" } else { &args.text }
+        ),
     ];
     let recipe = Recipe::load(&file, &set)?;
     geoglot::core::atomic::write(&file, recipe.to_toml()?.as_bytes())?;
@@ -75,7 +81,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     run.stage("prepare");
     println!("4. training MMLGNet, then testing it beside a random forest and a classifier that sees coordinates only");
     let stop = interrupt_flag();
-    let observer = |_: usize| -> Box<dyn geoglot::train::Observer> { Box::new(Progress::new("training", stop.clone())) };
+    let observer =
+        |_: usize| -> Box<dyn geoglot::train::Observer> { Box::new(Progress::new("training", stop.clone())) };
     let evaluation = evaluate(&recipe, &prepared, &text, &args.out, false, &device, &mut run, observer)?;
     print_table(&evaluation.report);
 
@@ -96,7 +103,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     println!("  picture  {}", result.preview.display());
     println!("  GeoTIFF  {} (classes, colours and names for QGIS)", result.classes.display());
     println!("next:");
-    println!("  geoglot map --model {} {} --classes \"water; trees; anything else\" --out other-words", model.display(), scene_flags(&inputs));
+    println!(
+        "  geoglot map --model {} {} --classes \"water; trees; anything else\" --out other-words",
+        model.display(),
+        scene_flags(&inputs)
+    );
     println!("  geoglot evaluate {} --out all-folds", file.display());
     println!("  geoglot info YOUR.tif");
     Ok(())

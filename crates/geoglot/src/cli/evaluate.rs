@@ -53,13 +53,22 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// The table of methods.
 pub fn print_table(report: &Report) {
     let figure = |v: Option<Interval>, factor: f64| {
-        v.map_or_else(|| "–".into(), |v| format!("{:6.2} ({:.2}–{:.2})", factor * v.value, factor * v.low, factor * v.high))
+        v.map_or_else(
+            || "–".into(),
+            |v| format!("{:6.2} ({:.2}–{:.2})", factor * v.value, factor * v.low, factor * v.high),
+        )
     };
     println!("{} — {}", report.title, report.split.sentence);
     println!("{:<28} {:<22} {:<22} {:<22}", "method", "OA %", "AA %", "kappa");
     for method in &report.methods {
         let s = &method.scores;
-        println!("{:<28} {:<22} {:<22} {:<22}", method.name, figure(s.oa, 100.0), figure(s.aa, 100.0), figure(s.kappa, 1.0));
+        println!(
+            "{:<28} {:<22} {:<22} {:<22}",
+            method.name,
+            figure(s.oa, 100.0),
+            figure(s.aa, 100.0),
+            figure(s.kappa, 1.0)
+        );
     }
     for note in report.notes() {
         println!("note: {note}");

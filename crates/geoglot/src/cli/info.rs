@@ -129,8 +129,13 @@ pub fn model_folder(folder: &Path, json: bool) -> anyhow::Result<()> {
         }
         if let Some(step) = card.normalisation.get(name) {
             let method = &step["scaling"]["method"]["method"];
-            let components = step["pca"]["components"].as_array().map_or_else(String::new, |c| format!(", {} principal components", c.len()));
-            println!("    normalised once by {}{components}, fitted on the training pixels", method.as_str().unwrap_or("its stored statistics"));
+            let components = step["pca"]["components"]
+                .as_array()
+                .map_or_else(String::new, |c| format!(", {} principal components", c.len()));
+            println!(
+                "    normalised once by {}{components}, fitted on the training pixels",
+                method.as_str().unwrap_or("its stored statistics")
+            );
         }
     }
     println!("  classes:");

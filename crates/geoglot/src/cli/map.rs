@@ -99,7 +99,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     run.model_hash = Some(result.model_hash.clone());
     let all = result.counts.iter().sum::<usize>().max(1) as f64;
     for (class, count) in result.legend.classes.iter().zip(&result.counts) {
-        run.results.insert(class.name.clone(), serde_json::json!({ "pixels": count, "percent": 100.0 * *count as f64 / all }));
+        run.results
+            .insert(class.name.clone(), serde_json::json!({ "pixels": count, "percent": 100.0 * *count as f64 / all }));
     }
     run.results.insert("unlabelled pixels".into(), result.unlabelled.into());
     run.save(&args.out)?;

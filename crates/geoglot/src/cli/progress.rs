@@ -22,7 +22,8 @@ pub struct Progress {
 impl Progress {
     pub fn new(title: impl Into<String>, stop: Arc<AtomicBool>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {wide_msg}").expect("a valid template");
+            let style =
+                ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {wide_msg}").expect("a valid template");
             ProgressBar::new(0).with_style(style)
         });
         Self { title: title.into(), bar, start: Instant::now(), done: 0, note: String::new(), stop }
@@ -61,7 +62,10 @@ impl Observer for Progress {
         if self.bar.is_some() {
             self.note = format!("(epoch {} of {epochs}{oa}; at most {left} left)", record.epoch);
         } else {
-            eprintln!("{}: epoch {}/{epochs}, loss {:.4}{oa}, at most {left} left", self.title, record.epoch, record.loss);
+            eprintln!(
+                "{}: epoch {}/{epochs}, loss {:.4}{oa}, at most {left} left",
+                self.title, record.epoch, record.loss
+            );
         }
     }
 
@@ -75,7 +79,13 @@ impl Drop for Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
             if self.done > 0 {
-                eprintln!("{}: {} epochs in {} {}", self.title, self.done, format_seconds(self.start.elapsed().as_secs_f64()), self.note);
+                eprintln!(
+                    "{}: {} epochs in {} {}",
+                    self.title,
+                    self.done,
+                    format_seconds(self.start.elapsed().as_secs_f64()),
+                    self.note
+                );
             }
         }
     }
@@ -91,7 +101,8 @@ pub struct Pixels {
 impl Pixels {
     pub fn new(title: &'static str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{prefix} {bar:32} {percent} % {eta} left").expect("a valid template");
+            let style =
+                ProgressStyle::with_template("{prefix} {bar:32} {percent} % {eta} left").expect("a valid template");
             ProgressBar::new(0).with_style(style).with_prefix(title)
         });
         Self { bar, title, tenth: 0 }

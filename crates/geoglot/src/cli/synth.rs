@@ -57,7 +57,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
         None => {
             let (width, height) = size(&args.size)?;
-            SynthConfig { width, height, gsd: args.gsd, sensors: args.sensor.clone(), clouds: args.clouds, ..SynthConfig::default() }
+            SynthConfig {
+                width,
+                height,
+                gsd: args.gsd,
+                sensors: args.sensor.clone(),
+                clouds: args.clouds,
+                ..SynthConfig::default()
+            }
         }
     };
     for k in 0..args.count {

@@ -90,9 +90,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     atomic::write(&out.join("recipe.toml"), recipe.to_toml()?.as_bytes())?;
     println!("model: {} (SHA-256 {})", out.display(), model.hash);
     if let Some(oa) = model.card.training["validation_oa"].as_f64() {
-        println!("validation OA {:.2} % in epoch {} of {}", 100.0 * oa, model.card.training["best_epoch"], model.history.len());
+        println!(
+            "validation OA {:.2} % in epoch {} of {}",
+            100.0 * oa,
+            model.card.training["best_epoch"],
+            model.history.len()
+        );
     }
-    println!("next: geoglot map --model {} --scene …   or   geoglot evaluate {}", out.display(), args.recipe.recipe.display());
+    println!(
+        "next: geoglot map --model {} --scene …   or   geoglot evaluate {}",
+        out.display(),
+        args.recipe.recipe.display()
+    );
     Ok(())
 }
 

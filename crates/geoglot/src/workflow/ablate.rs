@@ -46,7 +46,8 @@ fn with_bands(recipe: &mut Recipe, input: &str, bands: &[String]) {
 
 fn tables(recipe: &Recipe) -> Vec<Table> {
     let mut tables = Vec::new();
-    let directions = [("v → t", Direction::VisionToText), ("t → v", Direction::TextToVision), ("both", Direction::Both)];
+    let directions =
+        [("v → t", Direction::VisionToText), ("t → v", Direction::TextToVision), ("both", Direction::Both)];
     tables.push(Table {
         title: "Loss direction (table III)",
         varied: "Loss",
@@ -78,7 +79,9 @@ fn tables(recipe: &Recipe) -> Vec<Table> {
             rows,
         });
     }
-    if let Some(input) = inputs.iter().find(|n| recipe.is_elevation(n)).filter(|_| !recipe.ablation.elevation_channels.is_empty()) {
+    if let Some(input) =
+        inputs.iter().find(|n| recipe.is_elevation(n)).filter(|_| !recipe.ablation.elevation_channels.is_empty())
+    {
         let sets = recipe.ablation.elevation_channels.iter();
         tables.push(Table {
             title: "Elevation channels (figure 2)",
@@ -91,7 +94,14 @@ fn tables(recipe: &Recipe) -> Vec<Table> {
 }
 
 /// Overall scores of one fold of a variant.
-fn score(recipe: &Recipe, prepared: &Prepared, text: &TextSide, fold: usize, device: &Device, observer: &mut dyn Observer) -> anyhow::Result<FoldScores> {
+fn score(
+    recipe: &Recipe,
+    prepared: &Prepared,
+    text: &TextSide,
+    fold: usize,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> anyhow::Result<FoldScores> {
     let model = train_fold(recipe, prepared, fold, text, None, device, observer)?;
     if model.ended == Ended::Interrupted {
         bail!("interrupted; finished runs are kept, the same command with --resume continues");
@@ -155,7 +165,9 @@ pub fn ablate(
                 // All inputs named and none named is the same model.
                 changed.model.inputs = changed.used_inputs();
                 for fold in 0..prepared.splits.len() {
-                    let key = crate::models::mmlgnet::sha256(format!("{}{}{fold}", changed.to_toml()?, text.space).as_bytes());
+                    let key = crate::models::mmlgnet::sha256(
+                        format!("{}{}{fold}", changed.to_toml()?, text.space).as_bytes(),
+                    );
                     let file = out.join("runs").join(format!("{key}.json"));
                     if !known.contains_key(&key)
                         && resume

@@ -46,7 +46,9 @@ pub fn bind(input: &str, model: &[Band], scene: &[Band]) -> anyhow::Result<Vec<u
                 near.filter(|(_, d)| *d <= NEAR).min_by(|a, b| a.1.total_cmp(&b.1)).map(|(k, _)| k)
             };
             // The same name means the same band only within a sensor or where neither has a wavelength.
-            let found = by_name(true).or_else(by_wavelength).or_else(|| wanted.wavelength_um.is_none().then(|| by_name(false))?);
+            let found = by_name(true)
+                .or_else(by_wavelength)
+                .or_else(|| wanted.wavelength_um.is_none().then(|| by_name(false))?);
             match found {
                 Some(k) => Ok(k),
                 None => bail!(
@@ -76,10 +78,8 @@ mod tests {
 
     #[test]
     fn another_sensor_binds_by_wavelength() {
-        let landsat: Vec<Band> = ["B4", "B3", "B2"]
-            .iter()
-            .map(|n| Registry::builtin().band("landsat-8", n).unwrap().clone())
-            .collect();
+        let landsat: Vec<Band> =
+            ["B4", "B3", "B2"].iter().map(|n| Registry::builtin().band("landsat-8", n).unwrap().clone()).collect();
         // Landsat's B4 is red, Sentinel-2's B04 too; its B2 is blue. Names alone would be right by luck only.
         assert_eq!(bind("x", &s2(&["B04", "B03"]), &landsat).unwrap(), [0, 1]);
     }

@@ -18,8 +18,8 @@ use crate::eval::{
     Bootstrap, Honesty, MethodResult, Report, ReportFiles, ReportImage, Role, SplitNote, TestPixels, TsneOptions,
     joint_space,
 };
-use crate::raster::preview::{Image, class_map, legend_entries, panels, quick_look, with_legend};
 use crate::raster::Scene;
+use crate::raster::preview::{Image, class_map, legend_entries, panels, quick_look, with_legend};
 use crate::train::{Ended, Observer, Recipe};
 
 /// Side in pixels of the spatial groups that the bootstrap resamples.
@@ -54,7 +54,12 @@ pub struct Evaluation {
 }
 
 /// Features of a pixel for the forest: values of all inputs, with means and deviations around it.
-fn features(prepared: &Prepared, inputs: &[String], pixels: &[Pixel], windows: &[usize]) -> anyhow::Result<Array2<f32>> {
+fn features(
+    prepared: &Prepared,
+    inputs: &[String],
+    pixels: &[Pixel],
+    windows: &[usize],
+) -> anyhow::Result<Array2<f32>> {
     let mut rows = Vec::new();
     // By scene, as each array belongs to one; put back into the pixels' order below.
     let mut order = Vec::new();
@@ -116,7 +121,13 @@ fn curve(fold: usize, model: &FoldModel) -> Curve {
 ///
 /// # Errors
 /// Those of reading the scene.
-pub fn panel(scene: &Scene, labels: &Array2<u16>, map: &Array2<u16>, legend: &Legend, title: &str) -> anyhow::Result<Image> {
+pub fn panel(
+    scene: &Scene,
+    labels: &Array2<u16>,
+    map: &Array2<u16>,
+    legend: &Legend,
+    title: &str,
+) -> anyhow::Result<Image> {
     let look = quick_look(scene.inputs()[0].source().as_ref(), 800)?;
     let mapped = with_legend(&class_map(map, legend), &legend_entries(map, legend));
     let look_title = format!("{} ({})", scene.inputs()[0].name(), look.caption);
@@ -168,7 +179,10 @@ pub fn evaluate(
             let train_features = features(prepared, &inputs, &split.train, windows)?;
             let test_features = features(prepared, &inputs, &split.test, windows)?;
             let labels = classes(&split.train);
-            method.extend(random_forest(train_features.view(), &labels, test_features.view(), k, recipe.train.seed)?, start);
+            method.extend(
+                random_forest(train_features.view(), &labels, test_features.view(), k, recipe.train.seed)?,
+                start,
+            );
         }
         let start = Instant::now();
         let nearest = coordinate_knn(&places(&split.train), &classes(&split.train), &places(&split.test), 1)?;
@@ -190,7 +204,8 @@ pub fn evaluate(
                 });
                 let image = panel(scene, &labelled.labels, &ids, &prepared.legend, "map of fold 1")?;
                 let png = image.to_png()?;
-                let caption = format!("{}: what the sensor sees, the labels, and the map of the model of fold 1.", labelled.name);
+                let caption =
+                    format!("{}: what the sensor sees, the labels, and the map of the model of fold 1.", labelled.name);
                 pictures.push(ReportImage { title: format!("Map: {}", labelled.name), caption, png });
             }
             run.stage("pictures");
@@ -202,7 +217,12 @@ pub fn evaluate(
     let methods = [
         ("geoglot (MMLGNet)", Role::Model, "patches compared with class prompts", &ours),
         ("random forest", Role::Baseline, "200 trees on the pixel's values", &forest),
-        ("random forest, 3×3 and 5×5", Role::Baseline, "200 trees on values, means and deviations around the pixel", &wide),
+        (
+            "random forest, 3×3 and 5×5",
+            Role::Baseline,
+            "200 trees on values, means and deviations around the pixel",
+            &wide,
+        ),
         ("coordinates only", Role::CoordinatesOnly, "nearest training pixel, no band seen", &coordinates),
     ];
     for (name, role, note, predicted) in &methods {

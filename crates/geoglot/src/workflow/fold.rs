@@ -103,12 +103,7 @@ fn architecture(recipe: &Recipe, fitted: &IndexMap<String, Preprocess>, embed: u
         };
         (name.clone(), encoder)
     });
-    MmlgnetConfig {
-        patch: recipe.model.patch,
-        encoders: encoders.collect(),
-        embed,
-        padding: recipe.model.padding,
-    }
+    MmlgnetConfig { patch: recipe.model.patch, encoders: encoders.collect(), embed, padding: recipe.model.padding }
 }
 
 /// Trains the model of split `fold`, or takes it from `place` when it is finished and `place.resume` says so.
@@ -150,7 +145,10 @@ pub fn train_fold(
         system: "mmlgnet".into(),
         layout: 1,
         bands: fitted.keys().map(|name| (name.clone(), bands(name))).collect(),
-        normalisation: fitted.iter().map(|(k, v)| Ok((k.clone(), serde_json::to_value(v)?))).collect::<anyhow::Result<_>>()?,
+        normalisation: fitted
+            .iter()
+            .map(|(k, v)| Ok((k.clone(), serde_json::to_value(v)?)))
+            .collect::<anyhow::Result<_>>()?,
         architecture: config,
         space: text.space.clone(),
         legend: prepared.legend.clone(),

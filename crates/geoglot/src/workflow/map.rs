@@ -96,7 +96,8 @@ impl<'a> NormalisedScene<'a> {
             let input = scene.input(name).with_context(|| {
                 format!("the model needs the inputs {}", card.bands.keys().cloned().collect::<Vec<_>>().join(", "))
             })?;
-            let value = card.normalisation.get(name).with_context(|| format!("the model has no normalisation for `{name}`"))?;
+            let value =
+                card.normalisation.get(name).with_context(|| format!("the model has no normalisation for `{name}`"))?;
             let preprocess: Preprocess =
                 serde_json::from_value(value.clone()).with_context(|| format!("normalisation of `{name}`"))?;
             preprocess.check()?;
@@ -182,7 +183,10 @@ pub fn map(
 
     let paths = (out.join("classes.tif"), out.join("scores.tif"), out.join("confidence.tif"));
     let mut classes = RasterWriter::create(&paths.0, &grid, RasterSpec { tile: 256, ..RasterSpec::classes(&legend) })?;
-    let mut scores = request.scores.then(|| RasterWriter::create(&paths.1, &grid, RasterSpec::scores(legend.names()))).transpose()?;
+    let mut scores = request
+        .scores
+        .then(|| RasterWriter::create(&paths.1, &grid, RasterSpec::scores(legend.names())))
+        .transpose()?;
     let confidence_spec = || RasterSpec { tile: 256, ..RasterSpec::scores(["confidence"]) };
     let mut confidence =
         request.confidence.then(|| RasterWriter::create(&paths.2, &grid, confidence_spec())).transpose()?;
@@ -193,7 +197,12 @@ pub fn map(
     for row in (0..area.height).step_by(options.block_rows) {
         for col in (0..area.width).step_by(options.block_columns) {
             // Where the block lies in the output, and where in the scene.
-            let to = Window::new(col, row, options.block_columns.min(area.width - col), options.block_rows.min(area.height - row));
+            let to = Window::new(
+                col,
+                row,
+                options.block_columns.min(area.width - col),
+                options.block_rows.min(area.height - row),
+            );
             let from = Window::new(area.col + col, area.row + row, to.width, to.height);
             let block = mapper.block(&reader, from, features.view(), &options)?;
             let mask = reader.take_mask(from);

@@ -6,11 +6,11 @@ use anyhow::{Context, bail};
 use ndarray::{Array2, Array3, ArrayView2};
 
 use crate::core::{BandUse, Legend, Registry, Window};
+use crate::data::LabelledScene;
 use crate::data::split::{
     BlockOptions, LabelledPixels, Split, SplitOptions, block_folds, given, leave_scene_out, random_per_class,
     region_folds,
 };
-use crate::data::LabelledScene;
 use crate::raster::{Labels, OpenOptions, Scene};
 use crate::train::recipe::{Recipe, SplitKind};
 
@@ -98,15 +98,11 @@ fn load(
 }
 
 /// The legend's classes that occur in the labels. Ids that the legend lacks are an error of the split.
-fn occurring(
-    full: &Legend,
-    ignore: &[u16],
-    scenes: &[LabelledScene],
-    tests: &[Array2<u16>],
-) -> anyhow::Result<Legend> {
+fn occurring(full: &Legend, ignore: &[u16], scenes: &[LabelledScene], tests: &[Array2<u16>]) -> anyhow::Result<Legend> {
     let ids: BTreeSet<u16> = scenes.iter().map(|s| &s.labels).chain(tests).flatten().copied().collect();
-    full.filtered(|class| ids.contains(&class.id) && !ignore.contains(&class.id))
-        .context("none of the legend's classes occurs in the labels; check that legend and label raster belong together")
+    full.filtered(|class| ids.contains(&class.id) && !ignore.contains(&class.id)).context(
+        "none of the legend's classes occurs in the labels; check that legend and label raster belong together",
+    )
 }
 
 fn split(

