@@ -182,7 +182,7 @@ pub fn ablate(
                         crate::core::atomic::write_json(&file, &scores)?;
                         known.insert(key.clone(), scores);
                     }
-                    runs.push(known[&key].clone());
+                    runs.push(known[&key]);
                 }
             }
             rows.push(AblationRow { variant: name, runs });

@@ -104,7 +104,7 @@ pub fn split_note(splits: &[Split]) -> SplitNote {
 
 /// Spatial groups of pixels, unique over scenes.
 fn groups(pixels: &[Pixel]) -> Vec<u32> {
-    pixels.iter().map(|p| ((p.scene << 24) + (p.row / GROUP << 12) + p.col / GROUP) as u32).collect()
+    pixels.iter().map(|p| ((p.scene << 24) + ((p.row / GROUP) << 12) + p.col / GROUP) as u32).collect()
 }
 
 fn curve(fold: usize, model: &FoldModel) -> Curve {

