@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// The temporary name that [`write`] uses for `path`: same folder, so that the rename cannot cross file systems.
+/// The temporary name that [`write()`] uses for `path`: same folder, so that the rename cannot cross file systems.
 /// Carries the process id, so that two processes never share one.
 pub fn temporary_name(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();

@@ -55,13 +55,13 @@ impl TemperatureConfig {
 /// The learnable temperature: similarities are multiplied by e^τ ≤ max.
 #[derive(Module, Debug)]
 pub struct Temperature {
-    /// τ, [1].
+    /// τ, `[1]`.
     pub tau: Param<Tensor<1>>,
     max: f64,
 }
 
 impl Temperature {
-    /// e^τ, clamped, [1]. Beyond the clamp τ gets no gradient: see [`Temperature::constrain`].
+    /// e^τ, clamped, `[1]`. Beyond the clamp τ gets no gradient: see [`Temperature::constrain`].
     pub fn scale(&self) -> Tensor<1> {
         self.tau.val().exp().clamp_max(self.max)
     }
@@ -84,8 +84,8 @@ impl Temperature {
 /// Symmetric contrastive loss over a matrix of scaled similarities.
 ///
 /// - `logits`: S, [B, B], images in rows, texts in columns.
-/// - `labels`: class of each pair, [B]; not looked at with diagonal targets.
-/// - returns the loss, [1].
+/// - `labels`: class of each pair, `[B]`; not looked at with diagonal targets.
+/// - returns the loss, `[1]`.
 ///
 /// # Panics
 /// If the matrix is not square or `labels` has another length.
@@ -126,7 +126,7 @@ pub fn contrastive_loss(
 ///
 /// - `logits`: Z = e^τ · v_i·p_k, [B, K].
 /// - `labels`: class of each image, in 0..K.
-/// - returns the loss, [1].
+/// - returns the loss, `[1]`.
 ///
 /// Repeated prompts are repeated columns of S, so a row's sum over the batch is a sum over classes weighted by their
 /// counts n_k, and all positives of a row have one logit. Hence for *both* kinds of target

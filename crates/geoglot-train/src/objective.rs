@@ -13,7 +13,7 @@ use geoglot_nn::losses::Direction;
 /// - `logits`: Z = e^τ · v_i·t_k, [B, K].
 /// - `labels`: class of each image, in 0..K.
 /// - v2t: mean over images of −log softmax over classes; t2v: mean over the classes that occur of the mean over their images of −log softmax over the
-///   batch. Returns the loss, [1].
+///   batch. Returns the loss, `[1]`.
 ///
 /// # Panics
 /// If `labels` has another length than the batch or names a class that does not exist.

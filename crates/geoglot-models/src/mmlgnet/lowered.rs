@@ -7,7 +7,7 @@ use ndarray::{Array1, Array2, Array4};
 pub struct LoweredConv {
     /// Kernel, [out, in, 3, 3].
     pub kernel: Array4<f32>,
-    /// Bias, [out].
+    /// Bias, `[out]`.
     pub bias: Array1<f32>,
 }
 
@@ -31,7 +31,7 @@ pub struct LoweredMmlgnet {
     pub encoders: Vec<LoweredEncoder>,
     /// From the concatenated flattened features to the embedding, [features, D]: every encoder's linear layer and the fusion in one matrix.
     pub head: Array2<f32>,
-    /// Bias of the embedding, [D].
+    /// Bias of the embedding, `[D]`.
     pub bias: Array1<f32>,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn fold_batch_norm(
 
 /// Multiplies the encoders' linear layers into the fusion layer, in double precision.
 ///
-/// `layers`: per encoder its weight [in, out] and bias [out]; `fusion`: weight [sum of outs, D] and bias [D].
+/// `layers`: per encoder its weight [in, out] and bias `[out]`; `fusion`: weight [sum of outs, D] and bias `[D]`.
 pub(super) fn fold_head(
     layers: &[(Array2<f32>, Array1<f32>)],
     fusion: (&Array2<f32>, &Array1<f32>),

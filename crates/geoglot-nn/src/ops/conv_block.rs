@@ -17,27 +17,27 @@ use super::block::{self, Saved, Shape};
 pub enum Normalisation {
     /// With the statistics of the batch (training).
     Batch {
-        /// Scale γ, [F].
+        /// Scale γ, `[F]`.
         gamma: Tensor<1>,
-        /// Shift β, [F].
+        /// Shift β, `[F]`.
         beta: Tensor<1>,
         /// Added to the variance.
         epsilon: f64,
     },
     /// With given numbers folded into the convolution (inference): z = `scale`·conv(x) + `shift`.
     Folded {
-        /// γ / √(variance + ε), [F].
+        /// γ / √(variance + ε), `[F]`.
         scale: Tensor<1>,
-        /// β + scale·(bias − mean), [F].
+        /// β + scale·(bias − mean), `[F]`.
         shift: Tensor<1>,
     },
 }
 
 /// Statistics of a training batch after the convolution, before normalisation.
 pub struct BatchStatistics {
-    /// Mean per channel, [F], without the convolution's bias.
+    /// Mean per channel, `[F]`, without the convolution's bias.
     pub mean: Tensor<1>,
-    /// Biased variance per channel, [F].
+    /// Biased variance per channel, `[F]`.
     pub variance: Tensor<1>,
 }
 
