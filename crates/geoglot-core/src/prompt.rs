@@ -11,7 +11,13 @@ pub const MMLGNET: [&str; 1] = ["the hyperspectral patch of {c}"];
 /// The two templates of SkyScript's zero-shot protocol.
 pub const SKYSCRIPT: [&str; 2] = ["a satellite photo of {c}.", "a satellite image of {c}"];
 
-/// Templates by name: `land-cover`, `mmlgnet`, `skyscript`, `none`.
+/// SkyScript's templates for roof shapes.
+pub const SKYSCRIPT_BUILDING: [&str; 2] = ["a satellite photo of building, {c}.", "a satellite image of building, {c}"];
+
+/// SkyScript's templates for surface and smoothness of roads.
+pub const SKYSCRIPT_ROAD: [&str; 2] = ["a satellite photo of road, {c}.", "a satellite image of road, {c}"];
+
+/// Templates by name: `land-cover`, `mmlgnet`, `skyscript`, `skyscript-building`, `skyscript-road`, `none`.
 ///
 /// # Errors
 /// [`Error::Prompt`] listing the names.
@@ -20,10 +26,12 @@ pub fn named(name: &str) -> Result<Vec<String>> {
         "land-cover" => &LAND_COVER,
         "mmlgnet" => &MMLGNET,
         "skyscript" => &SKYSCRIPT,
+        "skyscript-building" => &SKYSCRIPT_BUILDING,
+        "skyscript-road" => &SKYSCRIPT_ROAD,
         "none" => &["{c}"],
         _ => {
             return Err(Error::Prompt(format!(
-                "no template set `{name}`; known: land-cover, mmlgnet, skyscript, none"
+                "no template set `{name}`; known: land-cover, mmlgnet, skyscript, skyscript-building, skyscript-road, none"
             )));
         }
     };
@@ -66,6 +74,8 @@ mod tests {
         let prompts = ensemble(&legend, &named("skyscript").unwrap()).unwrap();
         assert_eq!(prompts[0], ["a satellite photo of water.", "a satellite image of water"]);
         assert_eq!(prompts[1].len(), 4);
+        let roof = fill(&named("skyscript-building").unwrap()[0], "hipped").unwrap();
+        assert_eq!(roof, "a satellite photo of building, hipped.");
         assert!(ensemble(&legend, &["no place".into()]).is_err());
         assert!(ensemble(&legend, &[]).is_err());
     }

@@ -6,10 +6,13 @@
 //! 3. [`Preprocess`]: scaling and principal components fitted on the training pixels, stored with the model;
 //! 4. [`PatchCutter`], [`BatchSampler`], [`Symmetry`]: batches of patches in a replayable order.
 //!
+//! [`datasets`] reads published evaluation sets: scenes with labels and captions.
+//!
 //! [`synth`] generates aligned scenes with labels for the demo, the tests and the benchmarks.
 #![warn(missing_docs)]
 
 mod augment;
+pub mod datasets;
 mod error;
 mod patches;
 mod preprocess;

@@ -8,7 +8,8 @@
 //!    [`TestPixels::compare`] the paired difference of two methods;
 //! 2. [`baselines`] are the classifiers every result is shown beside: coordinates alone and a random forest;
 //! 3. [`joint_space`] lays pixel embeddings and prompt vectors out by t-SNE;
-//! 4. [`plot`] draws figures as SVG and PNG; [`Report`] and [`AblationReport`] write them with their numbers as JSON, Markdown and one HTML page.
+//! 4. [`protocols`] score image and text embeddings: zero-shot, retrieval, multi-label, linear probe, nearest neighbours;
+//! 5. [`plot`] draws figures as SVG and PNG; [`Report`], [`ProtocolReport`] and [`AblationReport`] write them with their numbers as JSON, Markdown and one HTML page.
 //!
 //! ```
 //! use geoglot_eval::{Bootstrap, TestPixels};
@@ -27,9 +28,11 @@ mod error;
 mod interval;
 mod metrics;
 pub mod plot;
+pub mod protocols;
 pub mod report;
 mod scores;
 mod test_pixels;
+mod tiles_texts;
 mod tsne;
 
 pub use bootstrap::{Bootstrap, Unit, confusion_replicates};
@@ -38,9 +41,10 @@ pub use error::{Error, Result};
 pub use interval::{Interval, mean_std, percentile};
 pub use metrics::ConfusionMatrix;
 pub use report::{
-    AblationReport, AblationRow, AblationTable, Honesty, MethodResult, Report, ReportFiles, ReportImage, Role,
-    SplitNote,
+    AblationReport, AblationRow, AblationTable, Honesty, MethodResult, ProtocolReport, Report, ReportFiles,
+    ReportImage, Role, Section, SplitNote,
 };
 pub use scores::{ClassScores, FoldScores, Scores, over_runs};
 pub use test_pixels::{Comparison, TestPixels};
+pub use tiles_texts::{TilesAndTexts, tiles_and_texts};
 pub use tsne::{JointSpace, TsneOptions, joint_space};

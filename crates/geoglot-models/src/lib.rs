@@ -1,7 +1,9 @@
 //! The four systems and the text towers of geoglot: config, init, module, load.
 //!
 //! # Brief overview
-//! * [`text`]: text towers (BERT family, CLIP), their tokenisers, class features, the fallback that needs no weights;
+//! * [`text`]: text towers (BERT family, CLIP, SigLIP), their tokenisers, class features, the fallback that needs no weights;
+//! * [`vision`]: image towers (CLIP, SigLIP, DINOv2, timm's ViT, DOFA, GeoLangBind), their preprocessing and presets;
+//! * [`geolangbind`]: bands bound by wavelength, image and text tower as one model;
 //! * [`mmlgnet`]: land cover from several sensors aligned with text, trained patch by patch, mapped densely;
 //! * [`hub`]: the registry of known models, where they lie on this machine, and how to fetch and check them.
 //!
@@ -10,9 +12,12 @@
 #![warn(missing_docs)]
 
 mod error;
+pub mod geolangbind;
 pub mod hub;
 pub mod mmlgnet;
 pub mod text;
+pub mod vision;
 
 pub use error::{Error, Result};
 pub use text::{SpaceId, TextTower};
+pub use vision::ImageTower;

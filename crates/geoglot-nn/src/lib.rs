@@ -7,4 +7,5 @@ pub mod embedding;
 pub mod losses;
 pub mod ops;
 pub mod transformer;
+pub mod vision;
 pub mod weights;

@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 mod error;
+mod footprint;
 pub mod formats;
 #[cfg(feature = "gdal")]
 pub mod gdal;
@@ -20,6 +21,7 @@ pub mod tiff;
 mod warp;
 
 pub use error::{Error, Result};
+pub use footprint::Footprints;
 pub use label::Labels;
 pub use open::{Axes, SourceOptions, open};
 pub use scene::{OpenOptions, Scene, SceneInput};

@@ -82,7 +82,7 @@ impl Mapping {
     }
 }
 
-fn projection(path: &Path, crs: &Crs) -> Result<Proj> {
+pub(crate) fn projection(path: &Path, crs: &Crs) -> Result<Proj> {
     let fail = |why: String| Error::Align {
         path: path.into(),
         problem: format!(

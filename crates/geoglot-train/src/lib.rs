@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 pub mod checkpoint;
+pub mod contrastive;
 mod error;
 mod fit;
 mod flat;

@@ -9,6 +9,7 @@
 //! * [`data`]: splits, normalisation, patches, synthetic scenes;
 //! * [`train`]: recipes, training loop, checkpoints;
 //! * [`eval`]: metrics, baselines, reports;
+//! * [`index`]: archives of embeddings, search, export;
 //! * [`workflow`]: whole jobs, as the command line runs them.
 //!
 //! # The way through
@@ -29,6 +30,7 @@ pub mod workflow;
 pub use geoglot_core as core;
 pub use geoglot_data as data;
 pub use geoglot_eval as eval;
+pub use geoglot_index as index;
 pub use geoglot_models as models;
 pub use geoglot_nn as nn;
 pub use geoglot_raster as raster;

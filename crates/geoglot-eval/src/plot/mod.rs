@@ -8,12 +8,14 @@ mod canvas;
 mod confusion;
 mod curves;
 mod scatter;
+mod tiles_texts;
 
 pub use bars::{Series, class_dots, grouped_bars, grouped_dots};
 pub use canvas::Figure;
 pub use confusion::confusion_matrix;
 pub use curves::{Curve, CurvePoint, training_curves};
 pub use scatter::joint_space_plot;
+pub use tiles_texts::tiles_texts_plot;
 
 /// The font of PNG figures, and the one SVG texts are measured with.
 use geoglot_raster::preview::FONT;

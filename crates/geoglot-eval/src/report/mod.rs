@@ -7,10 +7,14 @@ mod markdown;
 mod model;
 mod notes;
 mod page;
+mod protocol;
+mod protocol_html;
+mod sections;
 
 pub use ablation::{AblationReport, AblationRow, AblationTable};
 pub(crate) use html::escape;
 pub use model::{Honesty, MethodResult, Report, ReportImage, Role, SplitNote};
+pub use protocol::{ProtocolReport, Section, SectionRow, SectionTable};
 
 use std::path::{Path, PathBuf};
 

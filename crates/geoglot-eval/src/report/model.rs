@@ -143,18 +143,7 @@ impl Report {
     /// Takes the bands and the facts from the manifest of the run.
     pub fn add_run(&mut self, run: &RunManifest) {
         self.bands.clone_from(&run.inputs);
-        let mut fact = |name: &str, value: Option<String>| {
-            if let Some(value) = value {
-                self.facts.insert(name.into(), value);
-            }
-        };
-        fact("geoglot", Some(run.version.clone()));
-        fact("command line", Some(run.arguments.join(" ")));
-        fact("seed", run.seed.map(|s| s.to_string()));
-        fact("model SHA-256", run.model_hash.clone());
-        for (stage, seconds) in &run.seconds {
-            fact(&format!("{stage}, seconds"), Some(format!("{seconds:.1}")));
-        }
+        self.facts.extend(run_facts(run));
     }
 
     /// Checks that every part fits the legend.
@@ -249,4 +238,22 @@ impl ReportImage {
     pub(super) fn words(&self) -> String {
         if self.caption.is_empty() { self.title.clone() } else { format!("{}. {}", self.title, self.caption) }
     }
+}
+
+/// What a report states about a run, in order.
+pub(super) fn run_facts(run: &RunManifest) -> IndexMap<String, String> {
+    let mut facts = IndexMap::new();
+    let mut fact = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            facts.insert(name.to_owned(), value);
+        }
+    };
+    fact("geoglot", Some(run.version.clone()));
+    fact("command line", Some(run.arguments.join(" ")));
+    fact("seed", run.seed.map(|s| s.to_string()));
+    fact("model SHA-256", run.model_hash.clone());
+    for (stage, seconds) in &run.seconds {
+        fact(&format!("{stage}, seconds"), Some(format!("{seconds:.1}")));
+    }
+    facts
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use geoglot_core::BandUse;
+
 use super::html::{Cell, Style, Table, card, definitions, escape, figure, folded, image, list, page};
 use super::model::{Honesty, Report, SplitNote};
 use crate::bootstrap::Unit;
@@ -121,7 +123,7 @@ impl Report {
             body += &folded("Prompts", &table.html());
         }
         if !self.bands.is_empty() {
-            body += &card("Bands", &self.band_table());
+            body += &card("Bands", &band_table(&self.bands));
         }
         if head.scores.folds.len() > 1 {
             body += &folded("Folds", &self.fold_table());
@@ -231,38 +233,6 @@ impl Report {
         html + "</p>\n"
     }
 
-    fn band_table(&self) -> String {
-        let mut html = String::new();
-        for input in &self.bands {
-            let _ =
-                writeln!(html, "<h3>{} <span class=\"soft\">{}</span></h3>", escape(&input.input), escape(&input.path));
-            let mut table = Table::new(&["#", "<band", "<sensor", "wavelength, µm", "FWHM, µm", "<unit"]);
-            let number = |v: Option<f32>| v.map_or("–".into(), |v| format!("{v:.3}"));
-            for (k, band) in input.bands.iter().enumerate() {
-                table.row(&[
-                    Cell::text((k + 1).to_string()),
-                    Cell::left(&band.name),
-                    Cell::left(band.sensor.as_deref().unwrap_or("–")),
-                    Cell::text(number(band.wavelength_um)),
-                    Cell::text(number(band.fwhm_um)),
-                    Cell::left(if band.unit.symbol().is_empty() { "–" } else { band.unit.symbol() }),
-                ]);
-            }
-            // A hyperspectral sensor's hundreds of rows would bury what follows.
-            if input.bands.len() > 16 {
-                let _ = write!(
-                    html,
-                    "<details><summary>{} bands</summary>\n{}</details>\n",
-                    input.bands.len(),
-                    table.html()
-                );
-            } else {
-                html += &table.html();
-            }
-        }
-        html
-    }
-
     fn fold_table(&self) -> String {
         let mut table = Table::new(&["Method", "fold", "test pixels", "OA, %", "AA, %", "kappa"]);
         let show = |v: Option<f64>, style: Style| Cell::text(v.map_or("–".into(), |v| style.number(v)));
@@ -280,6 +250,34 @@ impl Report {
         }
         table.html()
     }
+}
+
+/// How the bands of each input were bound.
+pub(super) fn band_table(inputs: &[BandUse]) -> String {
+    let mut html = String::new();
+    for input in inputs {
+        let _ = writeln!(html, "<h3>{} <span class=\"soft\">{}</span></h3>", escape(&input.input), escape(&input.path));
+        let mut table = Table::new(&["#", "<band", "<sensor", "wavelength, µm", "FWHM, µm", "<unit"]);
+        let number = |v: Option<f32>| v.map_or("–".into(), |v| format!("{v:.3}"));
+        for (k, band) in input.bands.iter().enumerate() {
+            table.row(&[
+                Cell::text((k + 1).to_string()),
+                Cell::left(&band.name),
+                Cell::left(band.sensor.as_deref().unwrap_or("–")),
+                Cell::text(number(band.wavelength_um)),
+                Cell::text(number(band.fwhm_um)),
+                Cell::left(if band.unit.symbol().is_empty() { "–" } else { band.unit.symbol() }),
+            ]);
+        }
+        // A hyperspectral sensor's hundreds of rows would bury what follows.
+        if input.bands.len() > 16 {
+            let _ =
+                write!(html, "<details><summary>{} bands</summary>\n{}</details>\n", input.bands.len(), table.html());
+        } else {
+            html += &table.html();
+        }
+    }
+    html
 }
 
 /// The name of the `n`-th figure whose name begins with `start`.

@@ -43,6 +43,8 @@ pub struct Resolved {
     pub weights_sha256: Option<String>,
     /// Licence of the weights, when the registry knows the model.
     pub licence: Option<String>,
+    /// The preset that configures weights published without a configuration.
+    pub preset: Option<String>,
 }
 
 /// What a pull got.
@@ -188,6 +190,7 @@ impl Hub {
                 space: None,
                 weights_sha256: None,
                 licence: None,
+                preset: None,
             });
         }
         let entry = self.entry(path_or_name)?;
@@ -203,6 +206,7 @@ impl Hub {
                 space: (as_registered && !entry.ad_hoc).then(|| entry.space.clone()),
                 weights_sha256: weights.and_then(recorded),
                 licence: Some(entry.licence.clone()),
+                preset: entry.preset.clone(),
             }
         };
         let stored = self.store.model(&entry.name);
@@ -238,11 +242,12 @@ impl Hub {
     }
 }
 
-/// Whether a folder holds a configuration, weights and a tokeniser.
+/// Whether a folder holds weights and, as far as the model has them, a configuration and a tokeniser.
 fn complete(folder: &Path, entry: &ModelEntry) -> bool {
     let any = |files: &[&str]| files.iter().any(|f| folder.join(f).is_file());
-    any(&["config.json", "open_clip_config.json"])
-        && any(&["tokenizer.json", "merges.txt"])
+    let text = entry.kind != "image-tower" && entry.preset.is_none();
+    (entry.preset.is_some() || any(&["config.json", "open_clip_config.json"]))
+        && (!text || any(&["tokenizer.json", "merges.txt", "spiece.model"]))
         && entry.weights.iter().any(|w| folder.join(w).is_file())
 }
 

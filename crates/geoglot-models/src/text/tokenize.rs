@@ -110,9 +110,30 @@ impl TextTokenizer {
         Self::from_bytes(specification.to_string().as_bytes(), path, max_tokens)
     }
 
+    /// SigLIP's tokeniser from `tokenizer.json`, or from a SentencePiece model (`spiece.model`, `sentencepiece.model`,
+    /// `tokenizer.model`). Texts must come as [`super::siglip::canonicalise`] makes them.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`], [`Error::Io`], [`Error::Config`] when none of the files is there.
+    pub fn siglip_from_folder(folder: &Path, max_tokens: usize) -> Result<Self> {
+        if folder.join("tokenizer.json").is_file() {
+            return Self::from_folder(folder, max_tokens);
+        }
+        let models = ["spiece.model", "sentencepiece.model", "tokenizer.model"];
+        let Some(path) = models.iter().map(|m| folder.join(m)).find(|p| p.is_file()) else {
+            return Err(Error::config(
+                folder,
+                format!("neither tokenizer.json nor one of {} beside the weights", models.join(", ")),
+            ));
+        };
+        let bytes = fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
+        let specification = super::spm::tokenizer_json(&bytes).map_err(|e| tokenizer_error(&path, e))?;
+        Self::from_bytes(specification.to_string().as_bytes(), path, max_tokens)
+    }
+
     fn from_bytes(bytes: &[u8], path: PathBuf, max_tokens: usize) -> Result<Self> {
         let mut inner = Tokenizer::from_bytes(bytes).map_err(|e| tokenizer_error(&path, e))?;
-        // Room for the start and end tokens and at least one more.
+        // Room for the special tokens and at least one more.
         if max_tokens < 3 {
             return Err(tokenizer_error(&path, format!("a context of {max_tokens} tokens holds no text")));
         }

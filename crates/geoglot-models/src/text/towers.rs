@@ -1,4 +1,4 @@
-//! BERT-like and CLIP towers: tokeniser, encoder, pooling, batches.
+//! BERT-like, CLIP and SigLIP towers: tokeniser, encoder, pooling, batches.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,12 @@ use sha2::{Digest, Sha256};
 use super::bert::{Bert, BertConfig, BertKind};
 use super::clip::{ClipText, ClipTextConfig};
 use super::pooling::{Pooling, normalize_rows};
+use super::siglip::{SiglipText, SiglipTextConfig, canonicalise};
 use super::tokenize::{CLIP_END, TextTokenizer};
 use super::{SpaceId, TextTower};
 use crate::error::{Error, Result};
 use crate::hub::{Registry, hex, sha256_of_file};
+use crate::vision::Preset;
 
 /// Texts encoded together.
 const BATCH: usize = 32;
@@ -38,6 +40,8 @@ pub struct TowerOptions {
     pub space: Option<String>,
     /// Hash the weights must have.
     pub sha256: Option<String>,
+    /// A published model ([`Preset`]) whose configuration is used instead of the one beside the weights.
+    pub preset: Option<String>,
 }
 
 /// Loads the text tower in `folder`, recognised by `open_clip_config.json` or by `model_type` in `config.json`.
@@ -45,9 +49,8 @@ pub struct TowerOptions {
 /// # Errors
 /// Everything that can be wrong with a folder, each error naming the file.
 pub fn load_from_folder(folder: &Path, options: &TowerOptions, device: &Device) -> Result<Box<dyn TextTower>> {
-    let weights = WEIGHTS.iter().map(|w| folder.join(w)).find(|p| p.is_file()).ok_or_else(|| {
-        Error::config(folder, format!("no weights in this folder; expected one of {}", WEIGHTS.join(", ")))
-    })?;
+    let preset = options.preset.as_deref().map(Preset::named).transpose()?;
+    let weights = find_weights(folder, preset)?;
     let sha256 = sha256_of_file(&weights)?;
     if let Some(expected) = options.sha256.as_ref().filter(|e| **e != sha256) {
         return Err(Error::Hash { path: weights, expected: expected.clone(), found: sha256 });
@@ -55,9 +58,15 @@ pub fn load_from_folder(folder: &Path, options: &TowerOptions, device: &Device) 
     let parts = Parts { folder, weights, sha256, options, device };
     let open_clip = folder.join("open_clip_config.json");
     let config = folder.join("config.json");
+    let by_name = || Preset::of_file(&parts.weights).filter(|_| !open_clip.is_file() && !config.is_file());
+    if let Some(preset) = preset.or_else(by_name) {
+        let json = preset.open_clip().ok_or_else(|| {
+            Error::config(&parts.weights, format!("the published model `{}` has no text side", preset.name))
+        })?;
+        return parts.open_clip(json, &open_clip);
+    }
     if open_clip.is_file() {
-        let json = read_json(&open_clip)?;
-        return parts.clip(ClipTextConfig::from_open_clip(&json, &open_clip)?, &json);
+        return parts.open_clip(&read_json(&open_clip)?, &open_clip);
     }
     if !config.is_file() {
         return Err(Error::config(folder, "neither config.json nor open_clip_config.json: not a text model folder"));
@@ -67,18 +76,43 @@ pub fn load_from_folder(folder: &Path, options: &TowerOptions, device: &Device) 
         Some("bert") => parts.bert(BertKind::Bert, &json, &config),
         Some("roberta") => parts.bert(BertKind::Roberta, &json, &config),
         Some("albert") => parts.bert(BertKind::Albert, &json, &config),
+        Some("siglip" | "siglip_text_model") => {
+            parts.siglip(SiglipTextConfig::from_hugging_face(&json, &config)?, &json)
+        }
         Some("clip" | "clip_text_model") => parts.clip(ClipTextConfig::from_hugging_face(&json, &config)?, &json),
         other => Err(Error::config(
             &config,
             format!(
-                "model_type {} is no text tower known here; expected bert, roberta, albert, clip or clip_text_model",
+                "model_type {} is no text tower known here; expected bert, roberta, albert, clip, clip_text_model, siglip or siglip_text_model",
                 other.map_or("is missing and".into(), |o| format!("`{o}`"))
             ),
         )),
     }
 }
 
-fn read_json(path: &Path) -> Result<Value> {
+/// The weight file of a model folder: the preset's, one of the usual names, or one that a published model is known by.
+pub(crate) fn find_weights(folder: &Path, preset: Option<&Preset>) -> Result<PathBuf> {
+    let there = |file: &str| Some(folder.join(file)).filter(|p| p.is_file());
+    let of_preset = preset.into_iter().flat_map(|p| &p.files).find_map(|f| there(f));
+    let usual = || WEIGHTS.iter().find_map(|w| there(w));
+    let published = || crate::vision::presets().iter().flat_map(|p| &p.files).find_map(|f| there(f));
+    of_preset.or_else(usual).or_else(published).ok_or_else(|| {
+        Error::config(folder, format!("no weights in this folder; expected one of {}", WEIGHTS.join(", ")))
+    })
+}
+
+/// The name of the space of weights: the one given, the registry's for weights it knows, else folder name and weight hash.
+pub(crate) fn space_name(given: Option<&str>, folder: &Path, sha256: &str, suffix: &str) -> String {
+    let name = given.map(str::to_owned).or_else(|| Registry::builtin().space_of_weights(sha256)).unwrap_or_else(|| {
+        let canonical = folder.canonicalize().ok();
+        let last = canonical.as_deref().unwrap_or(folder).file_name();
+        let name = last.map_or("tower".into(), |n| n.to_string_lossy().into_owned());
+        format!("{name}@{}", &sha256[..12])
+    });
+    if suffix.is_empty() { name } else { format!("{name}-{suffix}") }
+}
+
+pub(crate) fn read_json(path: &Path) -> Result<Value> {
     let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
     serde_json::from_slice(&bytes).map_err(|e| Error::config(path, e.to_string()))
 }
@@ -123,6 +157,31 @@ impl Parts<'_> {
         Ok(Box::new(ClipTower { model, tokenizer, end, space, fingerprint, device: self.device.clone() }))
     }
 
+    fn open_clip(self, json: &Value, path: &Path) -> Result<Box<dyn TextTower>> {
+        if SiglipTextConfig::is_open_clip(json) {
+            return self.siglip(SiglipTextConfig::from_open_clip(json, path)?, json);
+        }
+        self.clip(ClipTextConfig::from_open_clip(json, path)?, json)
+    }
+
+    fn siglip(self, config: SiglipTextConfig, json: &Value) -> Result<Box<dyn TextTower>> {
+        let tokenizer = TextTokenizer::siglip_from_folder(self.folder, config.context)?;
+        self.check_vocabulary(&tokenizer, config.vocabulary)?;
+        let published = self.folder.join("tokenizer_config.json");
+        let declared = if published.is_file() { Some(read_json(&published)?) } else { None };
+        let pad = declared.as_ref().and_then(|j| j.get("pad_token")).and_then(Value::as_str).unwrap_or("</s>");
+        let pad_id = tokenizer.id(pad).ok_or_else(|| Error::Tokenizer {
+            path: tokenizer.path().to_owned(),
+            problem: format!("the vocabulary has no padding token `{pad}`"),
+        })?;
+        let checkpoint = Checkpoint::open(&self.weights)?;
+        let (model, _) = load_into(config.init(self.device), &checkpoint, &SiglipTextConfig::key_map())?;
+        let space = SpaceId::new(self.space_name(""), config.projection);
+        let fingerprint = self.fingerprint(json, &tokenizer, "siglip");
+        let (context, device) = (config.context, self.device.clone());
+        Ok(Box::new(SiglipTower { model, tokenizer, context, pad: pad_id, space, fingerprint, device }))
+    }
+
     /// Ids beyond the embedding table would be read out of bounds.
     fn check_vocabulary(&self, tokenizer: &TextTokenizer, rows: usize) -> Result<()> {
         if tokenizer.vocabulary() > rows {
@@ -138,19 +197,7 @@ impl Parts<'_> {
     }
 
     fn space_name(&self, suffix: &str) -> String {
-        let name =
-            self.options.space.clone().or_else(|| Registry::builtin().space_of_weights(&self.sha256)).unwrap_or_else(
-                || {
-                    let folder = self.folder.canonicalize().ok();
-                    let name = folder
-                        .as_deref()
-                        .unwrap_or(self.folder)
-                        .file_name()
-                        .map_or("tower".into(), |n| n.to_string_lossy().into_owned());
-                    format!("{name}@{}", &self.sha256[..12])
-                },
-            );
-        if suffix.is_empty() { name } else { format!("{name}-{suffix}") }
+        space_name(self.options.space.as_deref(), self.folder, &self.sha256, suffix)
     }
 
     /// SHA-256 over everything that determines a feature.
@@ -294,5 +341,34 @@ impl TextTower for ClipTower {
                 batch.iter().map(|ids| ids.iter().position(|&id| id == self.end).unwrap_or(ids.len() - 1)).collect();
             self.model.forward(pad(batch, self.end, &self.device), &end)
         })
+    }
+}
+
+/// SigLIP's text tower.
+struct SiglipTower {
+    model: SiglipText,
+    tokenizer: TextTokenizer,
+    context: usize,
+    pad: u32,
+    space: SpaceId,
+    fingerprint: String,
+    device: Device,
+}
+
+impl TextTower for SiglipTower {
+    fn space(&self) -> &SpaceId {
+        &self.space
+    }
+
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn encode(&self, texts: &[String]) -> Result<Array2<f32>> {
+        let texts: Vec<String> = texts.iter().map(|t| canonicalise(t)).collect();
+        let mut ids = self.tokenizer.encode(&texts)?;
+        // Padding is not masked: every text has the context's length.
+        ids.iter_mut().for_each(|ids| ids.resize(self.context, self.pad));
+        in_batches(&ids, self.width(), |batch| self.model.forward(pad(batch, self.pad, &self.device)))
     }
 }

@@ -22,7 +22,7 @@ pub struct LoadReport {
 /// Fills every float parameter of `module` from `checkpoint`, names translated by `map`.
 ///
 /// Parameter names are the dotted field path with PyTorch's words: `weight`/`bias` for norms. Linear weights are stored
-/// `[out, in]` and transposed on the way in, as PyTorch stores them. Lazily initialised parameters are never initialised.
+/// `[out, in]` and transposed on the way in, as PyTorch stores them; shapes may differ by axes of length 1. Lazily initialised parameters are never initialised.
 ///
 /// # Errors
 /// [`WeightsError::Keys`] listing missing and unused tensors, [`WeightsError::Shape`], and everything reading may say.
@@ -91,6 +91,11 @@ pub(super) fn is_linear_weight(path: &[(String, String)]) -> bool {
     path.last().is_some_and(|(name, container)| name == "weight" && container == "Struct:Linear")
 }
 
+/// The axes of a shape that are longer than 1.
+fn without_ones(shape: &[usize]) -> impl Iterator<Item = &usize> {
+    shape.iter().filter(|n| **n != 1)
+}
+
 /// Row-major `[rows, columns]` to `[columns, rows]`.
 pub(super) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let mut out = Vec::with_capacity(values.len());
@@ -135,7 +140,9 @@ impl Loader<'_> {
             *first *= parts;
         }
         let found = &self.checkpoint.info(&published).expect("listed by this checkpoint").shape;
-        if found != &whole || (flip && shape.len() != 2) {
+        // Axes of length 1 carry no numbers: one file's `[1, 1, D]` token is another's `[D]`.
+        let fits = found == &whole || (!flip && without_ones(found).eq(without_ones(&whole)));
+        if !fits || (flip && shape.len() != 2) {
             return Err(WeightsError::Shape {
                 path: self.checkpoint.path().to_owned(),
                 name: name.to_owned(),

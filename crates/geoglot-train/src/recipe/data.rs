@@ -72,7 +72,7 @@ impl DataSection {
 
 impl Recipe {
     /// Replaces `${NAME}` by environment variables.
-    fn expand(text: &str) -> Result<String, RecipeError> {
+    pub(crate) fn expand(text: &str) -> Result<String, RecipeError> {
         let mut out = String::new();
         let mut rest = text;
         while let Some(start) = rest.find("${") {

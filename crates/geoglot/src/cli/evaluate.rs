@@ -1,4 +1,4 @@
-//! `geoglot evaluate RECIPE`.
+//! `geoglot evaluate RECIPE`, and the protocols `geoglot evaluate zero-shot|…`.
 
 use clap::Args as ClapArgs;
 use geoglot::core::RunManifest;
@@ -8,25 +8,39 @@ use geoglot::workflow::fold::TextSide;
 use geoglot::workflow::prepare::prepare;
 use geoglot::workflow::text;
 
-use super::common::interrupt_flag;
+use super::common::{Usage, interrupt_flag};
 use super::progress::Progress;
+use super::protocols;
 use super::train::{RecipeArgs, print_warnings};
 
 /// Arguments of `evaluate`.
 #[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, subcommand_value_name = "PROTOCOL")]
 pub struct Args {
+    #[command(subcommand)]
+    protocol: Option<protocols::Command>,
     #[command(flatten)]
-    recipe: RecipeArgs,
+    recipe: Option<RecipeArgs>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let device = args.recipe.device.open()?;
+    match (args.protocol, args.recipe) {
+        (Some(protocol), _) => protocols::run(protocol),
+        (None, Some(recipe)) => evaluate_recipe(recipe, args.json),
+        (None, None) => {
+            Err(Usage("give a recipe, or a protocol: zero-shot, retrieval, multilabel, probe or knn".into()).into())
+        }
+    }
+}
+
+fn evaluate_recipe(args: RecipeArgs, json: bool) -> anyhow::Result<()> {
+    let device = args.device.open()?;
     let mut run = RunManifest::start("evaluate");
-    let recipe = args.recipe.load()?;
-    let out = args.recipe.out(&recipe);
+    let recipe = args.load()?;
+    let out = args.out(&recipe);
     let prepared = prepare(&recipe)?;
     print_warnings(&prepared.warnings);
     let tower = text::open(&recipe.text.tower, &device)?;
@@ -40,8 +54,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let observer = |fold: usize| -> Box<dyn geoglot::train::Observer> {
         Box::new(Progress::new(format!("fold {} of {folds}", fold + 1), stop.clone()))
     };
-    let result = evaluate(&recipe, &prepared, &text, &out, args.recipe.resume, &device, &mut run, observer)?;
-    if args.json {
+    let result = evaluate(&recipe, &prepared, &text, &out, args.resume, &device, &mut run, observer)?;
+    if json {
         println!("{}", std::fs::read_to_string(&result.files.json)?);
     } else {
         print_table(&result.report);

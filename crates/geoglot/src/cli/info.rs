@@ -4,7 +4,9 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
+use burn::tensor::Device;
 use geoglot::models::mmlgnet::load_card;
+use geoglot::models::vision::{ImageOptions, ImageTower, load_image_tower_from};
 use geoglot::raster::preview::{ansi, ascii, quick_look};
 use geoglot::raster::stats::{SceneStats, Warning, scene_stats, warnings};
 use geoglot::raster::{OpenOptions, Scene, SceneArg, SceneInput};
@@ -37,7 +39,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let registry = registry(args.sensors.as_ref())?;
     let mut all = Vec::new();
     for text in &args.files {
-        if Path::new(text).join("config.json").is_file() {
+        if ["config.json", "open_clip_config.json"].iter().any(|name| Path::new(text).join(name).is_file()) {
             model_folder(Path::new(text), args.json)?;
             continue;
         }
@@ -109,8 +111,33 @@ fn as_json(scene: &Scene, input: &SceneInput, stats: Option<&SceneStats>, found:
     })
 }
 
-/// Shows a trained model's card.
+/// Whether a folder holds an image tower: geoglot's own card says so, and published configurations have no `system`.
+fn is_image_tower(folder: &Path) -> bool {
+    let card = std::fs::read(folder.join("config.json")).ok();
+    let card: Option<Value> = card.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    card.is_none_or(|json| json.get("system").is_none_or(|s| s == "vision-tower"))
+}
+
+/// Shows an image tower: network, bands, preprocessing.
+fn image_tower(folder: &Path, json: bool) -> anyhow::Result<()> {
+    let tower = load_image_tower_from(folder, &ImageOptions::default(), &Device::flex())?;
+    if json {
+        let card = json!({
+            "path": folder, "space": tower.space(), "fingerprint": tower.fingerprint(), "tower": tower.config(),
+        });
+        println!("{}", serde_json::to_string_pretty(&card)?);
+    } else {
+        println!("{}: image tower, fingerprint {}", folder.display(), tower.fingerprint());
+        tower.describe().lines().for_each(|line| println!("  {line}"));
+    }
+    Ok(())
+}
+
+/// Shows a model's card.
 pub fn model_folder(folder: &Path, json: bool) -> anyhow::Result<()> {
+    if is_image_tower(folder) {
+        return image_tower(folder, json);
+    }
     let card = load_card(folder)?;
     if json {
         println!("{}", serde_json::to_string_pretty(&card)?);

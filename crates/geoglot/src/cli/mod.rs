@@ -1,13 +1,18 @@
 //! The command line: arguments, exit codes, logging. Each command is one file.
 
 mod ablate;
+mod classify;
 mod common;
 mod demo;
+mod embed;
 mod evaluate;
+mod index;
 mod info;
 mod map;
 mod models;
+mod pretrain;
 mod progress;
+mod protocols;
 mod synth;
 mod train;
 
@@ -36,12 +41,20 @@ enum Command {
     Info(info::Args),
     /// Train a model from a recipe
     Train(train::Args),
-    /// Train and test on every fold of a recipe, beside its baselines, and write a report
+    /// Train an any-band image tower into the space of a text tower, from images with captions
+    Pretrain(pretrain::Args),
+    /// Score a recipe's folds beside its baselines, or a model on a data set: zero-shot, retrieval, multilabel, probe, knn
     Evaluate(evaluate::Args),
     /// Run the ablations of a recipe: loss direction, text tower, modality, elevation channels
     Ablate(ablate::Args),
     /// Map a whole scene with a trained model: classes, similarities, confidence
     Map(map::Args),
+    /// Say what images show, in labels of your own words
+    Classify(classify::Args),
+    /// Turn scenes of any sensor into an archive of embeddings: tiles or patches, place, date, sensor
+    Embed(Box<embed::Args>),
+    /// Archives of embeddings: make, fill, search in words, export, check
+    Index(index::Args),
     /// Generate aligned synthetic scenes of any sensors with labels, legend, facts and captions
     Synth(synth::Args),
     /// List, fetch and show text towers
@@ -58,7 +71,7 @@ pub fn main() -> ExitCode {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("GEOGLOT_LOG").unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new(format!(
-            "warn,geoglot={level},geoglot_raster={level},geoglot_models={level},geoglot_train={level},geoglot_data={level}"
+            "warn,geoglot={level},geoglot_raster={level},geoglot_models={level},geoglot_train={level},geoglot_data={level},geoglot_index={level}"
         ))
     });
     tracing_subscriber::fmt()
@@ -71,9 +84,13 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Info(args) => info::run(args),
         Command::Train(args) => train::run(args),
+        Command::Pretrain(args) => pretrain::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Ablate(args) => ablate::run(args),
         Command::Map(args) => map::run(args),
+        Command::Classify(args) => classify::run(args),
+        Command::Embed(args) => embed::run(*args),
+        Command::Index(args) => index::run(args),
         Command::Synth(args) => synth::run(args),
         Command::Models(args) => models::run(args),
     };

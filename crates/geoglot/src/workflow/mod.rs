@@ -3,9 +3,17 @@
 //! Each function glues rooms together and holds no algorithm of its own.
 
 pub mod ablate;
+pub mod archive;
 pub mod bind;
+pub mod classify;
+pub mod embed;
 pub mod evaluate;
 pub mod fold;
+pub mod images;
 pub mod map;
 pub mod prepare;
+pub mod pretrain;
+pub mod protocols;
+pub mod similarity;
 pub mod text;
+pub mod tiles;

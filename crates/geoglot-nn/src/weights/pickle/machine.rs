@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use super::{Global, Node, NodeId, Pickle, PickleError, StorageRef, TensorRef};
 
-/// Runs the program; see [`super::parse`].
-pub(super) fn run(bytes: &[u8]) -> Result<Pickle, PickleError> {
+/// Runs the program; see [`super::parse`] and, with `records`, [`super::parse_records`].
+pub(super) fn run(bytes: &[u8], records: bool) -> Result<Pickle, PickleError> {
     Machine {
         bytes,
+        records,
         at: 0,
         op_at: 0,
         nodes: Vec::new(),
@@ -21,6 +22,8 @@ pub(super) fn run(bytes: &[u8]) -> Result<Pickle, PickleError> {
 
 struct Machine<'a> {
     bytes: &'a [u8],
+    /// Whether unknown names are kept as names instead of refused.
+    records: bool,
     at: usize,
     /// Position of the current instruction, for messages.
     op_at: usize,
@@ -210,10 +213,12 @@ impl<'a> Machine<'a> {
             }
             b'b' => {
                 // State of an object: attributes such as `_metadata` carry nothing of the weights.
-                self.pop()?;
+                let given = self.pop()?;
                 let object = self.top()?;
-                if !matches!(self.nodes[object], Node::Dict(_) | Node::Opaque(_) | Node::Tensor(_)) {
-                    return Err(self.damaged("state for a value that has none"));
+                match &mut self.nodes[object] {
+                    Node::Record { state, .. } => *state = Some(given),
+                    Node::Dict(_) | Node::Opaque(_) | Node::Tensor(_) => {}
+                    _ => return Err(self.damaged("state for a value that has none")),
                 }
             }
             b'Q' => {
@@ -228,15 +233,20 @@ impl<'a> Machine<'a> {
 
     /// The meaning of calling an allowed name with a tuple: this is all that REDUCE and NEWOBJ can do here.
     fn build(&mut self, function: NodeId, arguments: NodeId) -> Outcome<NodeId> {
-        let Node::Global(global) = self.nodes[function] else {
-            return Err(self.damaged("a call of something that is not a name"));
-        };
         let ids = match &self.nodes[arguments] {
             Node::Tuple(ids) => ids.clone(),
             _ => return Err(self.damaged("a call without an argument tuple")),
         };
         self.copied += ids.len();
         self.check_copies()?;
+        let global = match self.nodes[function] {
+            Node::Global(global) => global,
+            Node::Name(_) => {
+                self.nodes.push(Node::Record { class: function, arguments: ids, state: None });
+                return Ok(self.nodes.len() - 1);
+            }
+            _ => return Err(self.damaged("a call of something that is not a name")),
+        };
         let node = match global {
             Global::OrderedDict => {
                 let pairs = match ids.first().map(|&id| &self.nodes[id]) {
@@ -295,8 +305,10 @@ impl<'a> Machine<'a> {
 
     fn global(&mut self, module: &str, name: &str) -> Outcome<()> {
         let full = format!("{module}.{name}");
-        match Global::find(&full) {
+        let known = Global::find(&full).filter(|g| !self.records || *g == Global::OrderedDict);
+        match known {
             Some(global) => self.push(Node::Global(global)),
+            None if self.records => self.push(Node::Name(full)),
             None => return Err(PickleError::ForbiddenGlobal { name: full }),
         }
         Ok(())
@@ -349,7 +361,7 @@ impl<'a> Machine<'a> {
         let list = self.top()?;
         match &mut self.nodes[list] {
             Node::List(list) => list.extend(items),
-            Node::Opaque(_) => {}
+            Node::Opaque(_) | Node::Record { .. } => {}
             _ => return Err(self.damaged("items for something that is not a list")),
         }
         Ok(())
@@ -360,7 +372,7 @@ impl<'a> Machine<'a> {
         let dict = self.top()?;
         match &mut self.nodes[dict] {
             Node::Dict(dict) => dict.extend(pairs),
-            Node::Opaque(_) => {}
+            Node::Opaque(_) | Node::Record { .. } => {}
             _ => return Err(self.damaged("items for something that is not a dict")),
         }
         Ok(())

@@ -91,6 +91,17 @@ pub enum Node {
     Tensor(TensorRef),
     /// A value built from an inert name (an `argparse.Namespace`, a numpy scalar, …), kept only as its name.
     Opaque(Global),
+    /// A name as written, `module.name`; only from [`parse_records`].
+    Name(String),
+    /// What a name was called with, and the state given to the result; nothing was called. Only from [`parse_records`].
+    Record {
+        /// The [`Node::Name`].
+        class: NodeId,
+        /// Arguments of the call.
+        arguments: Vec<NodeId>,
+        /// Attributes set afterwards, mostly a dict.
+        state: Option<NodeId>,
+    },
 }
 
 /// A parsed pickle: its nodes and which of them is the value.
@@ -108,7 +119,19 @@ pub fn parse(bytes: &[u8]) -> Result<Pickle, PickleError> {
     if bytes.len() > MAX_BYTES {
         return Err(PickleError::TooLarge { found: bytes.len() });
     }
-    machine::run(bytes)
+    machine::run(bytes, false)
+}
+
+/// Parses a pickle of plain records, such as the metadata of a data set: any name is allowed, since none is called or looked up. Objects
+/// become [`Node::Record`]; tensors and storages are not rebuilt.
+///
+/// # Errors
+/// As [`parse`], without [`PickleError::ForbiddenGlobal`] for names in calls.
+pub fn parse_records(bytes: &[u8]) -> Result<Pickle, PickleError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(PickleError::TooLarge { found: bytes.len() });
+    }
+    machine::run(bytes, true)
 }
 
 impl Pickle {
@@ -130,6 +153,17 @@ impl Pickle {
             .rev()
             .find(|(k, _)| matches!(&self.nodes[*k], Node::Str(s) if s == key))
             .map(|(_, v)| &self.nodes[*v])
+    }
+
+    /// Full name of a record's class.
+    pub fn class_of<'a>(&'a self, node: &Node) -> Option<&'a str> {
+        let Node::Record { class, .. } = node else { return None };
+        if let Node::Name(name) = &self.nodes[*class] { Some(name) } else { None }
+    }
+
+    /// State of a record: its attributes.
+    pub fn state_of<'a>(&'a self, node: &Node) -> Option<&'a Node> {
+        if let Node::Record { state: Some(state), .. } = node { Some(&self.nodes[*state]) } else { None }
     }
 
     /// Named tensors directly inside a dict node; other values are skipped.

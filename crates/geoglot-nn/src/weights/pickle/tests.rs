@@ -151,3 +151,25 @@ proptest! {
         let _ = parse(&ops);
     }
 }
+
+#[test]
+fn records_keep_names_and_states_and_call_nothing() {
+    // pickle.dumps of {"label": 1, "band": geobench.dataset.Sentinel2()} with a state, protocol 4, written out by hand.
+    let program = b"\x80\x04}(\x8c\x05labelK\x01\x8c\x04band\x8c\x01m\x8c\x01C\x93)\x81}\x8c\x04name\x8c\x03B02sbu.";
+    let pickle = parse_records(program).unwrap();
+    assert_eq!(pickle.get(pickle.root(), "label"), Some(&Node::Int(1)));
+    let band = pickle.get(pickle.root(), "band").unwrap();
+    assert_eq!(pickle.class_of(band), Some("m.C"));
+    assert_eq!(pickle.get(pickle.state_of(band).unwrap(), "name"), Some(&Node::Str("B02".into())));
+    assert!(matches!(parse(program), Err(PickleError::ForbiddenGlobal { name }) if name == "m.C"));
+    // A call of os.system is a record like any other.
+    let harmless = parse_records(SYSTEM).unwrap();
+    assert_eq!(harmless.class_of(harmless.root()), Some("posix.system"));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_as_records_are_parsed_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = parse_records(&bytes);
+    }
+}

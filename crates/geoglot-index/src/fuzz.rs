@@ -1,0 +1,90 @@
+//! Entry points for fuzzing: each takes any bytes as one of the formats this crate reads, and uses what it finds.
+//!
+//! They must neither panic nor reserve memory out of proportion to the input.
+
+use std::path::Path;
+
+use bytes::Bytes as Shared;
+
+use crate::codes::{Codes, QueryCode, Rotation};
+use crate::format::columns::Columns;
+use crate::format::container::Bytes;
+use crate::format::manifest::Manifest;
+use crate::format::thumbs::Thumbs;
+use crate::format::vectors::Vectors;
+use crate::import::Source;
+use crate::segment::Table;
+use crate::{Footprint, RecordId};
+
+/// `archive.json`.
+pub fn manifest(bytes: &[u8]) {
+    if let Ok(manifest) = Manifest::parse(Path::new("archive.json"), bytes) {
+        let _ = manifest.live();
+    }
+}
+
+/// A `.vec` file.
+pub fn vectors(bytes: &[u8]) {
+    if let Ok(vectors) = Vectors::new(Bytes::hold(bytes)) {
+        let query = vec![1.0; vectors.dim];
+        for row in 0..vectors.rows {
+            let _ = (vectors.row(row), vectors.dot(row, &query));
+        }
+    }
+}
+
+/// A `.col` file.
+pub fn columns(bytes: &[u8]) {
+    if let Ok(columns) = Columns::new(Bytes::hold(bytes)) {
+        for row in 0..columns.rows {
+            let sensor = columns.sensors.get(columns.sensor_indices()[row] as usize);
+            let _ = (columns.bbox(row), columns.time(row), sensor, columns.find(RecordId(columns.ids()[row])));
+        }
+    }
+}
+
+/// A `.code` file.
+pub fn codes(bytes: &[u8]) {
+    if let Ok(codes) = Codes::new(Bytes::hold(bytes)) {
+        let query = vec![1.0; codes.dim];
+        let code = QueryCode::new(&query, &Rotation::new(codes.dim));
+        let mut upper = vec![0.0; codes.rows];
+        codes.bound(&code, &codes.centre_scores(&query), 1.0, 0, &mut upper);
+    }
+}
+
+/// A `.png` file of thumbnails.
+pub fn thumbs(bytes: &[u8]) {
+    if let Ok(thumbs) = Thumbs::new(Bytes::hold(bytes)) {
+        let _: usize = (0..thumbs.rows).filter_map(|row| thumbs.get(row)).map(<[u8]>::len).sum();
+    }
+}
+
+/// A segment's `.parquet`.
+pub fn table(bytes: &[u8]) {
+    let table = Table::from_bytes("fuzz.parquet".into(), Shared::copy_from_slice(bytes));
+    let _ = (table.descriptor(), table.read(None, None), table.read(Some(&[0]), Some(&["id"])));
+}
+
+/// A GeoParquet file to import.
+pub fn geoparquet(bytes: &[u8]) {
+    if let Ok(source) = Source::open("fuzz.parquet".into(), Shared::copy_from_slice(bytes)) {
+        let _ = source.space();
+        let _ = source.read(None, 64, |_, _| Ok(()));
+    }
+}
+
+/// Well-known binary.
+pub fn wkb(bytes: &[u8]) {
+    if let Ok(footprint) = Footprint::from_wkb(bytes) {
+        let _ = (footprint.bbox(), footprint.area(), footprint.meets(&footprint));
+        assert_eq!(Footprint::from_wkb(&footprint.to_wkb()).expect("own bytes are read"), footprint);
+    }
+}
+
+/// GeoJSON.
+pub fn geojson(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = Footprint::from_geojson(text);
+    }
+}

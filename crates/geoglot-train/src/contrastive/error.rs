@@ -1,0 +1,33 @@
+//! Errors of contrastive pre-training.
+
+use geoglot_data::datasets;
+use geoglot_nn::weights::WeightsError;
+
+use crate::recipe::RecipeError;
+
+/// Result with [`PretrainError`].
+pub type Result<T, E = PretrainError> = std::result::Result<T, E>;
+
+/// What can go wrong in contrastive pre-training.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PretrainError {
+    /// The recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The loop, checkpoints, small files.
+    #[error(transparent)]
+    Train(#[from] crate::Error),
+    /// Images and captions.
+    #[error(transparent)]
+    Dataset(#[from] datasets::Error),
+    /// Towers and preprocessing.
+    #[error(transparent)]
+    Tower(#[from] geoglot_models::Error),
+    /// Weight files.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// Images, texts and tower that do not fit one another.
+    #[error("pre-training: {0}")]
+    Input(String),
+}

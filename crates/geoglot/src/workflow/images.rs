@@ -1,0 +1,417 @@
+//! Scenes and pictures as an image tower reads them: opened, bands bound, prepared exactly once.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, bail};
+use burn::tensor::{Device, Tensor, TensorData};
+use ndarray::{Array2, Array3, Axis, s};
+
+use crate::core::{Band, BandUse, Grid, Registry, Unit, Window};
+use crate::data::datasets::ImageSource;
+use crate::models::geolangbind::bind_wavelengths;
+use crate::models::vision::{BandNeed, BoundPreprocess, ImageBatch, ImageTower, ValueScale};
+use crate::raster::preview::quick_look;
+use crate::raster::stats::scene_stats;
+use crate::raster::{BandSource, Footprints, OpenOptions, SampleType, Scene, SceneArg, Tile, check_request};
+
+/// Reflectance shown as white to models that were trained on 8-bit pictures: that of Sentinel-2's true-colour product.
+const REFLECTANCE_WHITE: f32 = 0.3558;
+/// Values (pixels × bands) of an image that is embedded as a whole; 1 GiB as f32.
+const MOST_VALUES: usize = 1 << 28;
+/// Longest side of a thumbnail in pixels.
+const THUMBNAIL: usize = 128;
+
+/// Opens one raster, PNG or JPEG as a scene of one input.
+///
+/// # Errors
+/// As [`Scene::open`], and damaged pictures.
+pub fn open_scene(arg: &SceneArg, registry: &Registry) -> anyhow::Result<Scene> {
+    if arg.path.is_file() && ImageSource::recognises(&arg.path)? {
+        let image = Picture { image: ImageSource::open(&arg.path)?, pixels: OnceLock::new() };
+        return Ok(Scene::from_sources(vec![(arg.clone(), Arc::new(image))], registry, OpenOptions::default())?);
+    }
+    Ok(Scene::open(std::slice::from_ref(arg), registry, OpenOptions::default())?)
+}
+
+/// A PNG or JPEG, decoded once when pixels are first asked for: both formats can only be decoded whole.
+#[derive(Debug)]
+struct Picture {
+    image: ImageSource,
+    pixels: OnceLock<Tile>,
+}
+
+impl BandSource for Picture {
+    fn path(&self) -> &Path {
+        self.image.path()
+    }
+
+    fn grid(&self) -> &Grid {
+        self.image.grid()
+    }
+
+    fn bands(&self) -> &[Band] {
+        self.image.bands()
+    }
+
+    fn sample_type(&self) -> SampleType {
+        self.image.sample_type()
+    }
+
+    fn read_stored(&self, bands: &[usize], window: Window) -> crate::raster::Result<Tile> {
+        check_request(self, bands, window)?;
+        let whole = match self.pixels.get() {
+            Some(whole) => whole,
+            None => {
+                let read = self.image.read_stored(&self.image.all_bands(), self.image.grid().window())?;
+                self.pixels.get_or_init(|| read)
+            }
+        };
+        Ok(cut(whole, bands, window))
+    }
+}
+
+/// Bands and a window of a whole raster in memory.
+fn cut(whole: &Tile, bands: &[usize], window: Window) -> Tile {
+    let (rows, cols) = (window.row..window.row_end(), window.col..window.col_end());
+    Tile {
+        window,
+        data: whole.data.slice(s![.., rows.clone(), cols.clone()]).select(Axis(0), bands),
+        mask: whole.mask.slice(s![rows, cols]).to_owned(),
+    }
+}
+
+/// Pixels of a tile as a raster, for previews.
+#[derive(Debug)]
+struct Piece<'a> {
+    grid: Grid,
+    bands: &'a [Band],
+    pixels: Tile,
+}
+
+impl BandSource for Piece<'_> {
+    fn path(&self) -> &Path {
+        Path::new("tile")
+    }
+
+    fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    fn bands(&self) -> &[Band] {
+        self.bands
+    }
+
+    fn sample_type(&self) -> SampleType {
+        SampleType::F32
+    }
+
+    fn read_stored(&self, bands: &[usize], window: Window) -> crate::raster::Result<Tile> {
+        check_request(self, bands, window)?;
+        Ok(cut(&self.pixels, bands, window))
+    }
+
+    fn read(&self, bands: &[usize], window: Window) -> crate::raster::Result<Tile> {
+        // The values are physical already.
+        self.read_stored(bands, window)
+    }
+}
+
+/// A rectangle of a scene that may reach beyond its borders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// First column; negative left of the scene.
+    pub col: isize,
+    /// First row; negative above the scene.
+    pub row: isize,
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+impl Place {
+    /// The part inside a scene, and where it begins in this rectangle (column, row); `None` for a rectangle outside.
+    pub fn inside(&self, grid: &Grid) -> Option<(Window, (usize, usize))> {
+        let clip = |start: isize, length: usize, size: usize| {
+            let (first, last) = (start.max(0) as usize, (start + length as isize).clamp(0, size as isize) as usize);
+            (first < last).then(|| (first, last - first, (first as isize - start) as usize))
+        };
+        let (col, width, left) = clip(self.col, self.width, grid.width)?;
+        let (row, height, top) = clip(self.row, self.height, grid.height)?;
+        Some((Window::new(col, row, width, height), (left, top)))
+    }
+}
+
+impl From<Window> for Place {
+    fn from(w: Window) -> Self {
+        Self { col: w.col as isize, row: w.row as isize, width: w.width, height: w.height }
+    }
+}
+
+/// Values of a [`Place`] before the tower's preprocessing.
+#[derive(Debug, Clone)]
+pub struct Values {
+    /// Physical values of the bands read, [C, H, W]; NaN where there is no data.
+    pub data: Array3<f32>,
+    /// True where every band has data, [H, W].
+    pub mask: Array2<bool>,
+}
+
+impl Values {
+    /// Share of a window (in pixels of these values) without data, 0–1.
+    pub fn nodata(&self, window: Window) -> f32 {
+        let mask = self.mask.slice(s![window.row..window.row_end(), window.col..window.col_end()]);
+        mask.iter().filter(|valid| !**valid).count() as f32 / window.area().max(1) as f32
+    }
+}
+
+/// A scene whose bands are bound to an image tower.
+#[derive(Debug)]
+pub struct TowerScene {
+    scene: Scene,
+    /// Positions in the input's bands of those that are read.
+    taken: Vec<usize>,
+    bands: Vec<Band>,
+    preprocess: BoundPreprocess,
+    /// Limits of each band that become 0 and 255, for towers that read bytes.
+    display: Option<Vec<Option<(f32, f32)>>>,
+    footprints: Option<Footprints>,
+    source: String,
+    warnings: Vec<String>,
+}
+
+impl TowerScene {
+    /// Opens `arg` and binds its bands to `tower`. With `check_only`, percentiles that a tower's preprocessing may need are not
+    /// computed: the scene tells whether it can be read, and nothing else.
+    ///
+    /// # Errors
+    /// What opening says; bands that the tower lacks, without wavelength or without range; images smaller than a patch.
+    pub fn open(arg: &SceneArg, tower: &dyn ImageTower, registry: &Registry, check_only: bool) -> anyhow::Result<Self> {
+        let name = arg.path.display().to_string();
+        Self::bind(arg, tower, registry, check_only).with_context(|| name)
+    }
+
+    fn bind(arg: &SceneArg, tower: &dyn ImageTower, registry: &Registry, check_only: bool) -> anyhow::Result<Self> {
+        let scene = open_scene(arg, registry)?;
+        let mut warnings = scene.warnings().to_vec();
+        let (width, height) = (scene.grid().width, scene.grid().height);
+        if width.min(height) < tower.patch() {
+            bail!(
+                "{width} × {height} px is smaller than one patch of the model ({0} × {0} px): nothing can be told from so little",
+                tower.patch()
+            );
+        }
+        let input = &scene.inputs()[0];
+        let taken = tower.bands().select(input.bands())?;
+        let bands: Vec<Band> = taken.iter().map(|&i| input.bands()[i].clone()).collect();
+        if let BandNeed::Any(placeholders) = tower.bands() {
+            bind_wavelengths(&bands, placeholders)?;
+        }
+        let percentiles = match tower.preprocess().values {
+            ValueScale::Percentiles(..) if check_only => Some(vec![(0.0, 1.0); bands.len()]),
+            ValueScale::Percentiles(low, high) => {
+                let stats = scene_stats(input.source().as_ref())?;
+                let of = |&i: &usize| (stats.bands[i].percentile(low), stats.bands[i].percentile(high));
+                Some(taken.iter().map(of).collect())
+            }
+            _ => None,
+        };
+        let preprocess = tower.preprocess().bind(tower.bands(), &bands, percentiles.as_deref())?;
+        let display = match tower.preprocess().values {
+            ValueScale::Byte => display_limits(&bands, &mut warnings)?,
+            _ => None,
+        };
+        let footprints = match Footprints::new(&arg.path, scene.grid()) {
+            Ok(footprints) => Some(footprints),
+            Err(_) if !scene.grid().is_georeferenced() => None,
+            Err(problem) => {
+                warnings.push(format!("no footprints on Earth: {problem}"));
+                None
+            }
+        };
+        let path = std::fs::canonicalize(&arg.path).unwrap_or_else(|_| arg.path.clone());
+        let source = path.display().to_string();
+        Ok(Self { scene, taken, bands, preprocess, display, footprints, source, warnings })
+    }
+
+    /// The scene.
+    pub fn scene(&self) -> &Scene {
+        &self.scene
+    }
+
+    /// Where its pixels lie.
+    pub fn grid(&self) -> &Grid {
+        self.scene.grid()
+    }
+
+    /// Bands that reach the network, in its order.
+    pub fn bands(&self) -> &[Band] {
+        self.preprocess.bands()
+    }
+
+    /// Absolute path of the raster.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What a careful reader should know.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The sensor of all bands, when they have one in common.
+    pub fn sensor(&self) -> Option<&str> {
+        let first = self.bands.first()?.sensor.as_deref()?;
+        self.bands.iter().all(|b| b.sensor.as_deref() == Some(first)).then_some(first)
+    }
+
+    /// Band mapping for `run.json`.
+    pub fn band_use(&self) -> BandUse {
+        BandUse { input: self.scene.inputs()[0].name().into(), path: self.source.clone(), bands: self.bands().to_vec() }
+    }
+
+    /// The bands in one line: two band sets of one file give different records.
+    pub fn band_key(&self) -> String {
+        let key = |b: &Band| format!("{}@{}", b.label(), b.wavelength_um.unwrap_or(f32::NAN));
+        self.bands().iter().map(key).collect::<Vec<_>>().join("+")
+    }
+
+    /// The outline of a window in longitude and latitude, as [`Footprints::ring`]; `None` for rasters without place on Earth.
+    ///
+    /// # Errors
+    /// As [`Footprints::ring`].
+    pub fn ring(&self, window: Window, per_edge: usize) -> anyhow::Result<Option<Vec<[f64; 2]>>> {
+        Ok(self.footprints.as_ref().map(|f| f.ring(window, per_edge)).transpose()?)
+    }
+
+    /// Reads a rectangle; what lies outside the scene has no data.
+    ///
+    /// # Errors
+    /// Damaged files.
+    pub fn read(&self, place: Place) -> anyhow::Result<Values> {
+        let size = (place.height, place.width);
+        let mut data = Array3::from_elem((self.taken.len(), size.0, size.1), f32::NAN);
+        let mut mask = Array2::from_elem(size, false);
+        if let Some((window, (left, top))) = place.inside(self.grid()) {
+            let tile = self.scene.inputs()[0].source().read(&self.taken, window)?;
+            let (rows, cols) = (top..top + window.height, left..left + window.width);
+            mask.slice_mut(s![rows.clone(), cols.clone()]).assign(&tile.mask);
+            let mut inner = data.slice_mut(s![.., rows, cols]);
+            for (k, (mut to, from)) in inner.outer_iter_mut().zip(tile.data.outer_iter()).enumerate() {
+                let limits = self.display.as_ref().and_then(|d| d[k]);
+                ndarray::Zip::from(&mut to).and(&from).and(&tile.mask).for_each(|to, &v, &valid| {
+                    *to = match limits {
+                        _ if !valid => f32::NAN,
+                        Some((low, high)) => (((v - low) / (high - low)).clamp(0.0, 1.0) * 255.0).round(),
+                        None => v,
+                    };
+                });
+            }
+        }
+        Ok(Values { data, mask })
+    }
+
+    /// Reads the whole image, for one vector of all of it.
+    ///
+    /// # Errors
+    /// Images too large to be held in memory; damaged files; images without any data.
+    pub fn read_whole(&self) -> anyhow::Result<Values> {
+        let (width, height) = (self.grid().width, self.grid().height);
+        if width.saturating_mul(height).saturating_mul(self.taken.len()) > MOST_VALUES {
+            bail!(
+                "{}: {width} × {height} px in {} bands is too large to be embedded as one image; cut it, or use `geoglot embed`, \
+                 which works tile by tile",
+                self.source,
+                self.taken.len()
+            );
+        }
+        let values = self.read(self.grid().window().into())?;
+        if !values.mask.iter().any(|valid| *valid) {
+            bail!("{}: no pixel has data in every band; check its nodata value (nodata=…)", self.source);
+        }
+        Ok(values)
+    }
+
+    /// Values as network input, [c, h, w].
+    ///
+    /// # Errors
+    /// As [`BoundPreprocess::apply`].
+    pub fn prepare(&self, values: &Values) -> anyhow::Result<Array3<f32>> {
+        Ok(self.preprocess.apply(values.data.view())?)
+    }
+
+    /// A small picture of values, PNG bytes.
+    ///
+    /// # Errors
+    /// Memory only; none in practice.
+    pub fn thumbnail(&self, values: &Values) -> anyhow::Result<Vec<u8>> {
+        let (height, width) = values.mask.dim();
+        let grid = Grid::unreferenced(width, height);
+        let pixels = Tile { window: grid.window(), data: values.data.clone(), mask: values.mask.clone() };
+        let look = quick_look(&Piece { grid, bands: &self.bands, pixels }, THUMBNAIL)?;
+        Ok(look.image.to_png()?)
+    }
+}
+
+/// Limits that become 0 and 255 for a tower trained on 8-bit pictures; `None` when all bands are such numbers already.
+fn display_limits(bands: &[Band], warnings: &mut Vec<String>) -> anyhow::Result<Option<Vec<Option<(f32, f32)>>>> {
+    let mut limits = Vec::new();
+    for band in bands {
+        limits.push(match (band.unit, band.range) {
+            (Unit::DigitalNumber | Unit::Unitless, None | Some((0.0, 255.0))) => None,
+            (Unit::Reflectance, _) => Some((0.0, REFLECTANCE_WHITE)),
+            (_, Some((low, high))) if low < high => Some((low as f32, high as f32)),
+            _ => bail!(
+                "band {}: the model reads 8-bit pictures, and this band has no range of ordinary values to make one of; name its \
+                 sensor, or add `range` to the band in a sensor file",
+                band.label()
+            ),
+        });
+    }
+    let Some(first) = limits.iter().position(Option::is_some) else { return Ok(None) };
+    let (low, high) = limits[first].unwrap_or_default();
+    warnings.push(format!(
+        "the model was trained on 8-bit pictures: physical values become such numbers ({} {low}–{high} to 0–255)",
+        bands[first].label()
+    ));
+    Ok(Some(limits))
+}
+
+/// Prepared images of one size as a batch.
+///
+/// # Panics
+/// For no image, or images of different sizes.
+pub fn batch(images: &[Array3<f32>], bands: &[Band], device: &Device) -> ImageBatch {
+    let (c, h, w) = images[0].dim();
+    assert!(images.iter().all(|i| i.dim() == (c, h, w)), "images of one size");
+    let values: Vec<f32> = images.iter().flat_map(|i| i.iter().copied()).collect();
+    ImageBatch::preprocessed(Tensor::from_data(TensorData::new(values, [images.len(), c, h, w]), device), bands.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rectangles_are_cut_at_the_borders() {
+        let grid = Grid::unreferenced(10, 8);
+        let place = Place { col: -2, row: 5, width: 6, height: 6 };
+        assert_eq!(place.inside(&grid), Some((Window::new(0, 5, 4, 3), (2, 0))));
+        assert_eq!(Place { col: 10, ..place }.inside(&grid), None);
+        assert_eq!(Place { row: -6, ..place }.inside(&grid), None);
+    }
+
+    #[test]
+    fn physical_values_become_bytes_and_bytes_stay() {
+        let mut warnings = Vec::new();
+        let rgb = &Registry::builtin().sensor("rgb").unwrap().bands;
+        assert_eq!(display_limits(rgb, &mut warnings).unwrap(), None);
+        assert!(warnings.is_empty());
+        let s2 = &Registry::builtin().sensor("sentinel-2-l2a").unwrap().bands[..3];
+        assert_eq!(display_limits(s2, &mut warnings).unwrap().unwrap()[0], Some((0.0, REFLECTANCE_WHITE)));
+        assert_eq!(warnings.len(), 1);
+        let kelvin = [Band { unit: Unit::Kelvin, ..Band::named("t") }];
+        assert!(display_limits(&kelvin, &mut warnings).unwrap_err().to_string().contains("band t"));
+    }
+}

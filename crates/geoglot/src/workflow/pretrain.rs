@@ -1,0 +1,172 @@
+//! Contrastive pre-training of an any-band tower from a recipe.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use burn::tensor::Device;
+use indexmap::IndexSet;
+use ndarray::Array2;
+
+use crate::core::{BandUse, Registry, RunManifest, atomic, prompt};
+use crate::data::datasets::{Dataset, DatasetOptions, Item, Split};
+use crate::models::mmlgnet::sha256;
+use crate::models::text::{SpaceId, TextTower};
+use crate::models::vision::VisionConfig;
+use crate::train::contrastive::{
+    DatasetImages, Images, Modality, PretrainData, PretrainRecipe, Pretrained, pretrain as train, save_tower,
+};
+use crate::train::{Ended, Observer, RunFolder};
+
+/// A recipe's images and texts, ready to train on.
+pub struct Prepared {
+    /// The image sets with their names and weights.
+    pub sets: Vec<(String, DatasetImages, f64)>,
+    /// The different texts.
+    pub texts: IndexSet<String>,
+    /// Their features, [N, D].
+    pub features: Array2<f32>,
+    /// Texts of each image of each set, as positions in `texts`.
+    pub owned: Vec<Vec<Vec<usize>>>,
+    /// The text tower's space.
+    pub space: SpaceId,
+    /// What identifies texts and tower.
+    fingerprint: String,
+    /// How bands were bound.
+    pub bands: Vec<BandUse>,
+    /// What the user should know about the sets.
+    pub warnings: Vec<String>,
+}
+
+impl Prepared {
+    /// Opens the sets of `recipe` and encodes their texts with `tower`.
+    ///
+    /// # Errors
+    /// Sets that cannot be read or have neither captions nor classes, texts the tower refuses.
+    pub fn new(recipe: &PretrainRecipe, registry: &Registry, tower: &dyn TextTower) -> anyhow::Result<Self> {
+        let templates = recipe.text.templates.resolve()?;
+        let (mut sets, mut owned, mut bands, mut warnings) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut texts = IndexSet::new();
+        let budget = recipe.data.cache_mib.saturating_mul(1 << 20) / recipe.data.set.len();
+        for section in &recipe.data.set {
+            let path = recipe.path(section)?;
+            let options = DatasetOptions {
+                sensor: section.sensor.clone(),
+                layout: section.layout.clone(),
+                registry: Arc::new(registry.clone()),
+                ..DatasetOptions::default()
+            };
+            let set = Dataset::open(&path, &options)?;
+            let name = if section.name.is_empty() { path.display().to_string() } else { section.name.clone() };
+            warnings.extend(set.warnings().iter().map(|w| format!("{name}: {w}")));
+            let split = section.split.or_else(|| set.splits().contains(&Split::Train).then_some(Split::Train));
+            let items = set.indices(split);
+            if items.is_empty() {
+                let parts: Vec<String> = set.splits().iter().map(Split::to_string).collect();
+                bail!(
+                    "{name}: the part `{}` is empty; the set has {}",
+                    split.unwrap_or(Split::Train),
+                    parts.join(", ")
+                );
+            }
+            let words =
+                if set.classes().is_empty() { Vec::new() } else { prompt::ensemble(&set.legend()?, &templates)? };
+            let mut own = |item: &Item| -> anyhow::Result<Vec<usize>> {
+                let of_classes = || item.labels.iter().flat_map(|&k| words[k].iter().cloned()).collect::<Vec<_>>();
+                let all = if item.captions.is_empty() { of_classes() } else { item.captions.clone() };
+                if all.is_empty() {
+                    bail!("{name}: image `{}` has neither a caption nor a class", item.id);
+                }
+                Ok(all.into_iter().map(|t| texts.insert_full(t).0).collect())
+            };
+            owned.push(items.iter().map(|&i| own(&set.items()[i])).collect::<anyhow::Result<Vec<_>>>()?);
+            let images = DatasetImages::new(set, items, &section.bands, budget)?;
+            bands.push(BandUse {
+                input: name.clone(),
+                path: path.display().to_string(),
+                bands: images.bands().to_vec(),
+            });
+            sets.push((name, images, section.weight));
+        }
+        let list: Vec<String> = texts.iter().cloned().collect();
+        let features = tower.encode(&list)?;
+        let fingerprint = sha256(format!("{} {}", tower.fingerprint(), list.join("\n")).as_bytes());
+        let space = tower.space().clone();
+        Ok(Self { sets, texts, features, owned, space, fingerprint, bands, warnings })
+    }
+
+    /// The data as the training loop takes it.
+    pub fn data(&self) -> PretrainData<'_> {
+        let modality = |((name, images, weight), texts): (&(String, DatasetImages, f64), &Vec<Vec<usize>>)| Modality {
+            name: name.clone(),
+            images,
+            texts: texts.clone(),
+            weight: *weight,
+        };
+        PretrainData {
+            modalities: self.sets.iter().zip(&self.owned).map(modality).collect(),
+            texts: self.features.clone(),
+        }
+    }
+
+    /// What identifies a run of `recipe` on these data: everything that changes its weights.
+    fn run_id(&self, recipe: &PretrainRecipe) -> anyhow::Result<String> {
+        let counts: Vec<usize> = self.sets.iter().map(|s| s.1.len()).collect();
+        let parts = BTreeMap::from([
+            ("data", serde_json::to_string(&recipe.data.set)?),
+            ("model", serde_json::to_string(&recipe.model)?),
+            ("train", serde_json::to_string(&recipe.train)?),
+            ("texts", self.fingerprint.clone()),
+            ("counts", format!("{counts:?}")),
+        ]);
+        Ok(sha256(serde_json::to_string(&parts)?.as_bytes()))
+    }
+}
+
+/// A trained tower on disk.
+pub struct PretrainResult {
+    /// What training gave.
+    pub trained: Pretrained,
+    /// The tower's configuration.
+    pub config: VisionConfig,
+    /// SHA-256 of the weights.
+    pub hash: String,
+}
+
+/// Trains the tower of `recipe` and writes its model folder with `history.jsonl`, `recipe.toml` and `run.json` to `out`. An interrupted run
+/// leaves its checkpoint and no model.
+///
+/// # Errors
+/// As [`crate::train::contrastive::pretrain`]; a folder that cannot be written.
+pub fn pretrain(
+    recipe: &PretrainRecipe,
+    prepared: &Prepared,
+    out: &Path,
+    resume: bool,
+    device: &Device,
+    run: &mut RunManifest,
+    observer: &mut dyn Observer,
+) -> anyhow::Result<PretrainResult> {
+    let config = recipe.model.config(prepared.space.width);
+    let id = prepared.run_id(recipe)?;
+    let place = RunFolder { folder: out, run: &id, resume };
+    let trained = train(&config, &prepared.data(), &recipe.train, Some(place), device, observer)?;
+    run.stage("train");
+    if trained.ended == Ended::Interrupted {
+        bail!("interrupted after {} epochs; continue with the same command and --resume", trained.history.len());
+    }
+    let hash = save_tower(out, &trained.model, &config, &prepared.space, recipe.model.license.as_deref())
+        .with_context(|| out.display().to_string())?;
+    run.seed = Some(recipe.train.seed);
+    run.inputs.clone_from(&prepared.bands);
+    run.model_hash = Some(hash.clone());
+    let steps = trained.steps_per_epoch * trained.history.len();
+    let seconds: f64 = trained.history.iter().map(|e| e.seconds).sum();
+    run.results.insert("steps".into(), steps.into());
+    run.results.insert("seconds per step".into(), (seconds / steps.max(1) as f64).into());
+    run.results.insert("last loss".into(), trained.history.last().map(|e| e.loss).into());
+    run.save(out)?;
+    atomic::write(&out.join("recipe.toml"), recipe.to_toml()?.as_bytes())?;
+    Ok(PretrainResult { trained, config, hash })
+}
