@@ -10,7 +10,7 @@ use geoglot::workflow::text;
 
 use super::common::interrupt_flag;
 use super::progress::Progress;
-use super::train::{RecipeArgs, print_warnings};
+use super::train::{RecipeArgs, print_bands, print_warnings};
 
 /// Arguments of `evaluate`.
 #[derive(Debug, ClapArgs)]
@@ -28,6 +28,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let recipe = args.recipe.load()?;
     let out = args.recipe.out(&recipe);
     let prepared = prepare(&recipe)?;
+    print_bands(&prepared.bands);
     print_warnings(&prepared.warnings);
     let tower = text::open(&recipe.text.tower, &device)?;
     let text = TextSide::new(&recipe, &prepared, tower.as_ref())?;
