@@ -1,6 +1,6 @@
 """How far spectra, heights and both separate the classes of synthetic scenes.
 
-usage: python separability.py RESULT.json SCENE_DIR...
+usage: python benches/synth/separability.py benches/runs/synth-separability.json SCENE_DIR...
 
 Each SCENE_DIR is a folder written by `geoglot synth` with the sensor aisa-eagle. A random forest sees the 5 x 5 mean of every band (and for heights
 the mean and the spread of DSM - DTM and the mean of the DTM). Pixels are split into 5 folds of 60-pixel blocks with a buffer of 11 pixels; three of the folds
@@ -15,6 +15,9 @@ import rasterio
 from scipy.ndimage import distance_transform_cdt, uniform_filter
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from compare import machine  # noqa: E402
 
 BLOCK, BUFFER, FOLDS, TESTED, TRAIN, TEST = 60, 11, 5, 3, 10_000, 10_000
 
@@ -78,6 +81,7 @@ def main():
     for name, row in summary.items():
         print(f"{name:10}", "  ".join(f"{key} {mean:.3f} ± {std:.3f}" for key, (mean, std) in row.items()))
     report = {
+        "machine": machine(),
         "classifier": "random forest, 100 trees, 5 x 5 means",
         "split": f"blocks of {BLOCK} px, buffer {BUFFER} px, {TESTED} of {FOLDS} folds",
         "mean_and_std": summary,

@@ -90,12 +90,20 @@ impl Legend {
     /// [`Error::Io`] or [`Error::Format`] naming the file.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
+        Self::parse(&text, path)
+    }
+
+    /// As [`Legend::load`], from the file's `text`; `path` tells TOML from JSON and names it in messages.
+    ///
+    /// # Errors
+    /// [`Error::Format`] naming the file.
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let json = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
         let format = |problem: String| Error::Format { path: path.display().to_string(), problem };
         let parsed: Result<Self, String> = if json {
-            serde_json::from_str(&text).map_err(|e| e.to_string())
+            serde_json::from_str(text).map_err(|e| e.to_string())
         } else {
-            toml::from_str(&text).map_err(|e| e.to_string())
+            toml::from_str(text).map_err(|e| e.to_string())
         };
         let legend =
             parsed.map_err(|e| format(format!("is not a legend ([[class]] with id, name, color, prompts): {e}")))?;

@@ -53,7 +53,8 @@ impl RunManifest {
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
             command: command.into(),
-            arguments: std::env::args().collect(),
+            // Lossy, as file names need not be UTF-8 and JSON must be.
+            arguments: std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect(),
             seed: None,
             inputs: Vec::new(),
             model_hash: None,

@@ -120,6 +120,9 @@ struct BandEntry {
     range: Option<(f64, f64)>,
 }
 
+/// More channels than any spectrometer in use has (IASI: 8461); a larger count is a typing error.
+const MOST_BANDS: usize = 1 << 14;
+
 /// `count` bands named `<prefix>1…` with centres from `first` to `last` µm.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -268,8 +271,10 @@ impl SensorEntry {
         let id = &self.id;
         let mut entries = self.band;
         if let Some(even) = self.evenly_spaced {
-            if !entries.is_empty() || even.count < 2 {
-                return Err(format!("sensor `{id}`: evenly_spaced needs count ≥ 2 and no [[sensor.band]] beside it"));
+            if !entries.is_empty() || !(2..=MOST_BANDS).contains(&even.count) {
+                return Err(format!(
+                    "sensor `{id}`: evenly_spaced needs a count of 2 to {MOST_BANDS} and no [[sensor.band]] beside it"
+                ));
             }
             let step = (even.last - even.first) / (even.count - 1) as f64;
             entries = (0..even.count)
@@ -394,6 +399,7 @@ mod tests {
             (text.replace("0.45", "450.0"), "µm"),
             (text.replace("my-camera", "x").replace("name =", "aliases = [\"s2-l2a\"]\nname ="), "already means"),
             (text.replace("count = 3", "count = 1"), "count"),
+            (text.replace("count = 3", "count = 9000000000000000000"), "count"),
             ("sensor = 3".into(), "mine.toml"),
         ] {
             let error = registry.clone().add("mine.toml", &bad).unwrap_err().to_string();

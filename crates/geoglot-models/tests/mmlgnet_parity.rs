@@ -119,6 +119,11 @@ fn a_model_folder_reads_back_and_faults_are_named() {
     error("spice");
     std::fs::write(&config_path, good.replace("\"channels\": 5", "\"channels\": 6")).unwrap();
     error("encoders.0.blocks.0.conv.weight");
+    // Sizes that would fill the memory before the weights turn out not to fit.
+    for huge in ["1000000000000", "18446744073709551615"] {
+        std::fs::write(&config_path, good.replace("\"channels\": 5", &format!("\"channels\": {huge}"))).unwrap();
+        error("do not belong together");
+    }
     std::fs::write(&config_path, &good).unwrap();
     let weights = dir.path().join("model.safetensors");
     let mut bytes = std::fs::read(&weights).unwrap();

@@ -85,6 +85,29 @@ fn unsupported_configs_are_named() {
 }
 
 #[test]
+fn sizes_far_beyond_the_weights_allocate_nothing() {
+    let huge = 1u64 << 50;
+    for (name, file, pointer) in [
+        ("bert", "config.json", "/hidden_size"),
+        ("bert", "config.json", "/vocab_size"),
+        ("bert", "config.json", "/num_hidden_layers"),
+        ("clip-hf", "config.json", "/intermediate_size"),
+        ("openclip-gelu", "open_clip_config.json", "/model_cfg/text_cfg/width"),
+    ] {
+        let dir = copy(name);
+        edit_config(&dir, file, |c| *c.pointer_mut(pointer).unwrap() = huge.into());
+        let error = load(dir.path()).err().unwrap();
+        assert!(error.contains("do not belong together"), "{pointer}: {error}");
+    }
+    let json = serde_json::json!({
+        "vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "hidden_act": "gelu",
+        "max_position_embeddings": 8, "type_vocab_size": 1, "pad_token_id": u64::MAX
+    });
+    let error = BertConfig::from_json(BertKind::Roberta, &json, Path::new("config.json")).unwrap_err().to_string();
+    assert!(error.contains("empty"), "{error}");
+}
+
+#[test]
 fn damaged_and_missing_files_are_named() {
     for (name, file) in [
         ("bert", "model.safetensors"),

@@ -24,6 +24,16 @@ pub enum CnnError {
         /// Smallest side that works.
         least: usize,
     },
+    /// Sizes whose product no computer can hold.
+    #[error(
+        "{filters} filters over patches of {patch} pixels are more values than can be addressed; the configuration is damaged"
+    )]
+    TooLarge {
+        /// Filters of the last block.
+        filters: usize,
+        /// Patch side in pixels.
+        patch: usize,
+    },
     /// A size of zero.
     #[error("{what} of a CNN encoder must be at least 1")]
     Zero {
@@ -86,7 +96,9 @@ impl CnnEncoderConfig {
                 least: 1usize.checked_shl(blocks as u32).unwrap_or(usize::MAX),
             });
         }
-        Ok(self.filters[blocks - 1] * side * side)
+        let filters = self.filters[blocks - 1];
+        let values = filters.checked_mul(side).and_then(|n| n.checked_mul(side));
+        values.ok_or(CnnError::TooLarge { filters, patch: self.patch })
     }
 
     /// An encoder with fresh weights.
@@ -157,5 +169,7 @@ mod tests {
         );
         assert_eq!(CnnEncoderConfig::lidar(0, 11).flattened(), Err(CnnError::Zero { what: "bands" }));
         assert!(CnnEncoderConfig::new(1, 11, vec![2; 200], 4).flattened().is_err());
+        let huge = CnnEncoderConfig::new(1, usize::MAX, vec![2], 4).flattened();
+        assert_eq!(huge, Err(CnnError::TooLarge { filters: 2, patch: usize::MAX }));
     }
 }

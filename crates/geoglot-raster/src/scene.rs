@@ -187,6 +187,7 @@ impl Scene {
             }
         }
         let mut shares = Vec::new();
+        let mut emptiest = (usize::MAX, &self.inputs[0]);
         for input in &self.inputs {
             let mut valid = 0;
             for &window in &windows {
@@ -195,9 +196,12 @@ impl Scene {
             }
             let share = 100.0 * valid as f64 / (self.grid.width * self.grid.height) as f64;
             shares.push(format!("{} {share:.1} %", input.name));
+            if valid < emptiest.0 {
+                emptiest = (valid, input);
+            }
         }
         Err(Error::Align {
-            path: self.inputs[0].source.path().into(),
+            path: emptiest.1.source.path().into(),
             problem: format!(
                 "no pixel has data in every band of every input; valid pixels: {}. Check the inputs' nodata values (nodata=…) and whether they cover the same ground",
                 shares.join(", ")
@@ -339,7 +343,19 @@ pub(crate) fn align(
         return Ok((source, false));
     }
     if own.crs.is_some() && grid.crs.is_some() {
-        return Ok((Arc::new(Resampled::new(source, grid, resampling)?), true));
+        let resampled = Resampled::new(source.clone(), grid, resampling)?;
+        if !resampled.overlaps()? {
+            let covers = |g: &Grid| format!("{:?} in {}", g.bounds(), g.crs_name());
+            return Err(Error::Align {
+                path: source.path().into(),
+                problem: format!(
+                    "{name} does not overlap the scene: it covers {}, the scene {}; check that both show the same ground and that their reference systems are right",
+                    covers(own),
+                    covers(grid)
+                ),
+            });
+        }
+        return Ok((Arc::new(resampled), true));
     }
     if (own.width, own.height) == (grid.width, grid.height) {
         if own.crs != grid.crs || own.transform != grid.transform {

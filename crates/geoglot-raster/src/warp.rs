@@ -82,6 +82,12 @@ impl Mapping {
     }
 }
 
+/// Up to 33 positions below `size`, the first and the last among them.
+fn spread(size: usize) -> impl Iterator<Item = usize> {
+    let steps = size.saturating_sub(1).clamp(1, 32);
+    (0..=steps).map(move |k| size.saturating_sub(1) * k / steps)
+}
+
 pub(crate) fn projection(path: &Path, crs: &Crs) -> Result<Proj> {
     let fail = |why: String| Error::Align {
         path: path.into(),
@@ -116,6 +122,29 @@ impl Resampled {
     /// The raster before resampling.
     pub fn inner(&self) -> &Arc<dyn BandSource> {
         &self.inner
+    }
+
+    /// True when the raster and the grid have ground in common, by points all over each of the two.
+    pub(crate) fn overlaps(&self) -> Result<bool> {
+        let meets = |mapping: &Mapping, from: &Grid, to: &Grid| -> Result<bool> {
+            let (w, h) = (to.width as f64, to.height as f64);
+            let inside = |(x, y): (f64, f64)| (0.0..=w).contains(&x) && (0.0..=h).contains(&y);
+            for row in spread(from.height) {
+                for col in spread(from.width) {
+                    if mapping.points(Window::new(col, row, 1, 1))?.into_iter().any(inside) {
+                        return Ok(true);
+                    }
+                }
+            }
+            Ok(false)
+        };
+        let back = Mapping {
+            target: self.mapping.source,
+            source: self.mapping.target,
+            projections: self.mapping.projections.clone().map(|(target, source)| (source, target)),
+        };
+        let source = self.inner.grid();
+        Ok(meets(&self.mapping, &self.grid, source)? || meets(&back, source, &self.grid)?)
     }
 
     /// The window of source pixels that `points` need, if they meet the source at all.

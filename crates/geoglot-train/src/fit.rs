@@ -3,15 +3,17 @@
 //! Everything drawn at random depends on the seed and the epoch only, so a run continued from the checkpoint of any epoch gives the same weights, bit
 //! for bit on one device, as a run that was never interrupted.
 
+mod embed;
+
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
 use burn::tensor::{Bytes, Device, Int, Tensor, TensorData};
 use geoglot_core::Seeds;
-use geoglot_data::{BatchSampler, Padding, PatchCutter, Pixel, Symmetry};
-use geoglot_models::mmlgnet::{self, Mmlgnet, MmlgnetConfig};
+use geoglot_data::{BatchSampler, PatchCutter, Pixel, Symmetry};
+use geoglot_models::mmlgnet::{Mmlgnet, MmlgnetConfig};
 use geoglot_nn::losses::{Targets, class_contrastive_loss, contrastive_loss};
 use geoglot_nn::ops::adam::FusedAdamConfig;
 use indexmap::IndexMap;
@@ -23,13 +25,14 @@ use crate::flat::{flatten, number_parameters, unflatten};
 use crate::history::{self, EpochRecord};
 use crate::objective::vocabulary_loss;
 use crate::recipe::{PromptUse, TrainOptions};
-use crate::tfevents::{self, Scalar};
+use crate::tfevents;
 use crate::{Error, Result};
+
+use embed::{accuracy, cutters, matrix, tensors, thinned};
+pub use embed::{classify, embed};
 
 /// Validation uses at most this many pixels, evenly spaced: its binomial error is then below 0.8 percentage points.
 const VALIDATION: usize = 4000;
-/// Patches embedded at a time outside training.
-const EMBED_BATCH: usize = 512;
 
 /// What a model is trained on.
 #[derive(Debug)]
@@ -236,7 +239,7 @@ impl Run {
         };
         checkpoint.save(place.folder)?;
         history::write(place.folder, &self.history)?;
-        tfevents::write(place.folder, &scalars(&self.history))
+        tfevents::write(place.folder, &tfevents::scalars(&self.history))
     }
 
     /// One epoch; the mean loss, or `None` when the observer asked to stop.
@@ -355,118 +358,6 @@ fn check(config: &MmlgnetConfig, data: &TrainingData<'_>, options: &TrainOptions
         ));
     }
     Ok(())
-}
-
-/// One patch cutter an encoder, in the configuration's order.
-fn cutters<'a>(config: &MmlgnetConfig, inputs: &'a IndexMap<String, Vec<Array3<f32>>>) -> Result<Vec<PatchCutter<'a>>> {
-    let padding = match config.padding {
-        mmlgnet::Padding::Reflect => Padding::Reflect,
-        mmlgnet::Padding::Zero => Padding::Zero,
-    };
-    let cutter = |(name, encoder): (&String, &mmlgnet::EncoderConfig)| {
-        let scenes = inputs.get(name).ok_or_else(|| Error::Input(format!("the model's input `{name}` is missing")))?;
-        let cutter = PatchCutter::new(scenes.iter().map(|s| s.view()).collect(), config.patch, padding)?;
-        match cutter.channels() == encoder.channels {
-            true => Ok(cutter),
-            false => Err(Error::Input(format!(
-                "input `{name}` has {} channels after preprocessing, the model expects {}",
-                cutter.channels(),
-                encoder.channels
-            ))),
-        }
-    };
-    config.encoders.iter().map(cutter).collect()
-}
-
-fn tensors(
-    cutters: &[PatchCutter<'_>],
-    pixels: &[Pixel],
-    turns: &[Symmetry],
-    device: &Device,
-) -> Result<Vec<Tensor<4>>> {
-    let cut = |cutter: &PatchCutter<'_>| -> Result<Tensor<4>> {
-        let shape = [pixels.len(), cutter.channels(), cutter.size(), cutter.size()];
-        Ok(Tensor::from_data(TensorData::new(cutter.cut_with(pixels, turns)?, shape), device))
-    };
-    cutters.iter().map(cut).collect()
-}
-
-fn matrix(values: &Array2<f32>, device: &Device) -> Tensor<2> {
-    let shape = [values.nrows(), values.ncols()];
-    Tensor::from_data(TensorData::new(values.iter().copied().collect::<Vec<_>>(), shape), device)
-}
-
-/// At most `most` of `pixels`, evenly spaced.
-fn thinned(pixels: &[Pixel], most: usize) -> Vec<Pixel> {
-    let count = pixels.len().min(most);
-    (0..count).map(|k| pixels[k * pixels.len() / count]).collect()
-}
-
-fn embed_with(
-    network: &Mmlgnet,
-    cutters: &[PatchCutter<'_>],
-    pixels: &[Pixel],
-    device: &Device,
-) -> Result<Array2<f32>> {
-    let mut values = Vec::new();
-    for chunk in pixels.chunks(EMBED_BATCH) {
-        values.extend(network.forward(tensors(cutters, chunk, &[], device)?).into_data().iter::<f32>());
-    }
-    let width = values.len() / pixels.len().max(1);
-    Ok(Array2::from_shape_vec((pixels.len(), width), values).expect("one row a pixel"))
-}
-
-/// Embeddings of `pixels`, [pixels, D], rows L2-normalised, patch by patch.
-///
-/// # Errors
-/// Inputs that do not fit the configuration.
-pub fn embed(
-    network: &Mmlgnet,
-    config: &MmlgnetConfig,
-    inputs: &IndexMap<String, Vec<Array3<f32>>>,
-    pixels: &[Pixel],
-    device: &Device,
-) -> Result<Array2<f32>> {
-    embed_with(network, &cutters(config, inputs)?, pixels, device)
-}
-
-/// Class of the largest cosine for each row of `embeddings`; the first of equal ones.
-pub fn classify(embeddings: &Array2<f32>, text: &Array2<f32>) -> Vec<usize> {
-    let best = |row: ndarray::ArrayView1<f32>| {
-        row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (k, &v)| if v > best.1 { (k, v) } else { best }).0
-    };
-    embeddings.dot(&text.t()).outer_iter().map(best).collect()
-}
-
-fn accuracy(
-    network: &Mmlgnet,
-    cutters: &[PatchCutter<'_>],
-    pixels: &[Pixel],
-    text: &Array2<f32>,
-    device: &Device,
-) -> Result<f64> {
-    let predicted = classify(&embed_with(network, cutters, pixels, device)?, text);
-    let right = predicted.iter().zip(pixels).filter(|(p, pixel)| **p == pixel.class).count();
-    Ok(right as f64 / pixels.len() as f64)
-}
-
-fn scalars(history: &[EpochRecord]) -> Vec<Scalar> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
-    let mut later = 0.0;
-    let mut out = Vec::new();
-    for e in history.iter().rev() {
-        let mut add = |tag: &str, value: f32| {
-            out.push(Scalar { tag: tag.into(), step: e.epoch as u64, wall_time: now - later, value });
-        };
-        add("loss/train", e.loss as f32);
-        if let Some(oa) = e.validation_oa {
-            add("oa/validation", oa as f32);
-        }
-        add("learning_rate", e.learning_rate as f32);
-        later += e.seconds;
-    }
-    out.reverse();
-    out
 }
 
 #[cfg(test)]

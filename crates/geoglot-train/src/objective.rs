@@ -12,28 +12,22 @@ use geoglot_nn::losses::Direction;
 ///
 /// - `logits`: Z = e^τ · v_i·t_k, [B, K].
 /// - `labels`: class of each image, in 0..K.
-/// - v2t: mean over images of −log softmax over classes; t2v: mean over the classes that occur of the mean over their images of −log softmax over the
-///   batch. Returns the loss, `[1]`.
+/// - v2t: mean over images of −log softmax over classes; t2v: mean over images of −log softmax over the batch of the image's class, which is the
+///   paper's mean over the texts of the batch. Returns the loss, `[1]`.
 ///
 /// # Panics
 /// If `labels` has another length than the batch or names a class that does not exist.
 pub fn vocabulary_loss(logits: Tensor<2>, labels: &[usize], direction: Direction) -> Tensor<1> {
     let [batch, classes] = logits.dims();
     assert_eq!(labels.len(), batch, "one label for each image");
-    let mut counts = vec![0usize; classes];
-    labels.iter().for_each(|&label| counts[label] += 1);
-    let present = counts.iter().filter(|n| **n > 0).count();
-    let weights = |weight: &dyn Fn(usize) -> f32| {
-        let mut values = vec![0.0f32; batch * classes];
-        labels.iter().enumerate().for_each(|(i, &label)| values[i * classes + label] = weight(label));
-        Tensor::<1>::from_floats(values.as_slice(), &logits.device()).reshape([batch, classes])
-    };
-    let v2t = || -(log_softmax(logits.clone(), 1) * weights(&|_| 1.0 / batch as f32)).sum();
-    let t2v = || -(log_softmax(logits.clone(), 0) * weights(&|k| 1.0 / (present * counts[k]) as f32)).sum();
+    let mut pairs = vec![0.0f32; batch * classes];
+    labels.iter().enumerate().for_each(|(i, &label)| pairs[i * classes + label] = 1.0 / batch as f32);
+    let pairs = Tensor::<1>::from_floats(pairs.as_slice(), &logits.device()).reshape([batch, classes]);
+    let along = |dim| -(log_softmax(logits.clone(), dim) * pairs.clone()).sum();
     match direction {
-        Direction::VisionToText => v2t(),
-        Direction::TextToVision => t2v(),
-        Direction::Both => (v2t() + t2v()) * 0.5,
+        Direction::VisionToText => along(1),
+        Direction::TextToVision => along(0),
+        Direction::Both => (along(1) + along(0)) * 0.5,
     }
 }
 
@@ -52,7 +46,7 @@ mod tests {
         let nll = |row: &[f64], k: usize| row.iter().map(|z| z.exp()).sum::<f64>().ln() - row[k];
         let v2t = (nll(&[1.0, 0.0, 2.0], 0) + nll(&[0.0, 3.0, -1.0], 1) + nll(&[0.5, 0.0, 0.0], 0)) / 3.0;
         let first = [1.0, 0.0, 0.5];
-        let t2v = ((nll(&first, 0) + nll(&first, 2)) / 2.0 + nll(&[0.0, 3.0, 0.0], 1)) / 2.0;
+        let t2v = (nll(&first, 0) + nll(&first, 2) + nll(&[0.0, 3.0, 0.0], 1)) / 3.0;
         assert!((f64::from(value(Direction::VisionToText)) - v2t).abs() < 1e-6);
         assert!((f64::from(value(Direction::TextToVision)) - t2v).abs() < 1e-6);
         assert!((f64::from(value(Direction::Both)) - (v2t + t2v) / 2.0).abs() < 1e-6);

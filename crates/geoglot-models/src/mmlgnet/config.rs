@@ -78,6 +78,17 @@ impl MmlgnetConfig {
         self.patch / 2
     }
 
+    /// A lower bound on the number of weights: convolutions and linear layers.
+    pub(super) fn least_weights(&self) -> f64 {
+        let encoder = |e: &EncoderConfig| {
+            let inputs = std::iter::once(&e.channels).chain(&e.filters);
+            let blocks: f64 = inputs.zip(&e.filters).map(|(&from, &to)| 9.0 * from as f64 * to as f64).sum();
+            let flattened = e.cnn(self.patch).flattened().unwrap_or(0);
+            blocks + (flattened as f64 + self.embed as f64) * e.width as f64
+        };
+        self.encoders.values().map(encoder).sum()
+    }
+
     /// Checks sizes.
     ///
     /// # Errors

@@ -49,6 +49,25 @@ pub struct ModelCard {
 }
 
 impl ModelCard {
+    /// Parses and checks a card's JSON; `path` names it in messages.
+    ///
+    /// # Errors
+    /// [`MmlgnetError::Folder`] naming the file, [`MmlgnetError::Config`] or [`MmlgnetError::Encoder`] for impossible sizes.
+    pub fn parse(json: &[u8], path: &Path) -> Result<Self> {
+        let fail = |problem: String| MmlgnetError::Folder { path: path.to_owned(), problem };
+        let card: Self =
+            serde_json::from_slice(json).map_err(|e| fail(format!("is not the card of an MMLGNet model: {e}")))?;
+        if card.system != "mmlgnet" {
+            return Err(fail(format!("describes a `{}` model, expected `mmlgnet`", card.system)));
+        }
+        if card.layout != 1 {
+            return Err(fail(format!("has layout {}, this version reads layout 1; update geoglot", card.layout)));
+        }
+        card.architecture.check()?;
+        card.class_features()?;
+        Ok(card)
+    }
+
     /// Class text features, [K, D], if the card holds them.
     ///
     /// # Errors
@@ -104,17 +123,7 @@ pub fn load_card(folder: &Path) -> Result<ModelCard> {
     let fail = |problem: String| MmlgnetError::Folder { path: path.clone(), problem };
     let text = std::fs::read(&path)
         .map_err(|e| fail(format!("cannot be read ({e}); a model is a folder with {CARD} and {WEIGHTS}")))?;
-    let card: ModelCard =
-        serde_json::from_slice(&text).map_err(|e| fail(format!("is not the card of an MMLGNet model: {e}")))?;
-    if card.system != "mmlgnet" {
-        return Err(fail(format!("describes a `{}` model, expected `mmlgnet`", card.system)));
-    }
-    if card.layout != 1 {
-        return Err(fail(format!("has layout {}, this version reads layout 1; update geoglot", card.layout)));
-    }
-    card.architecture.check()?;
-    card.class_features()?;
-    Ok(card)
+    ModelCard::parse(&text, &path)
 }
 
 /// Reads a model folder, checking hash, tensor names and shapes.
@@ -131,6 +140,13 @@ pub fn load(folder: &Path, device: &Device) -> Result<(Mmlgnet, ModelCard)> {
         return Err(fail(format!(
             "has SHA-256 {found}, {CARD} says {}; the files do not belong together or one is damaged: copy the model again",
             card.weights_sha256
+        )));
+    }
+    let least = card.architecture.least_weights();
+    if least > bytes.len() as f64 {
+        return Err(fail(format!(
+            "holds {} bytes, {CARD} describes a network of {least:.0} weights or more; the files do not belong together",
+            bytes.len()
         )));
     }
     let network = card.architecture.init(device, 0)?.load_weights(&path)?;

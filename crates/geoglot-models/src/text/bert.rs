@@ -111,7 +111,7 @@ impl BertConfig {
             kind,
             vocabulary: p.vocab_size,
             positions: p.max_position_embeddings,
-            position_offset: if kind == BertKind::Roberta { p.pad_token_id.unwrap_or(1) + 1 } else { 0 },
+            position_offset: if kind == BertKind::Roberta { p.pad_token_id.unwrap_or(1).saturating_add(1) } else { 0 },
             segments: p.type_vocab_size,
             embedding_width: if kind == BertKind::Albert { p.embedding_size.unwrap_or(128) } else { p.hidden_size },
             width: p.hidden_size,
@@ -130,6 +130,13 @@ impl BertConfig {
     /// Longest text in tokens.
     pub fn max_tokens(&self) -> usize {
         self.positions - self.position_offset
+    }
+
+    /// A lower bound on the number of weights: tables and matrices.
+    pub(super) fn least_weights(&self) -> f64 {
+        let blocks = if self.kind == BertKind::Albert { 1 } else { self.depth };
+        let table = self.vocabulary as f64 + self.positions as f64 + self.segments as f64;
+        table * self.embedding_width as f64 + super::towers::block_weights(self.width, self.hidden) * blocks as f64
     }
 
     /// The published tensor names of this member of the family.

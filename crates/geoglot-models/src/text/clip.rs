@@ -199,6 +199,12 @@ impl ClipTextConfig {
         Ok(self)
     }
 
+    /// A lower bound on the number of weights: tables and matrices.
+    pub(super) fn least_weights(&self) -> f64 {
+        (self.vocabulary as f64 + self.context as f64 + self.projection as f64) * self.width as f64
+            + super::towers::block_weights(self.width, self.hidden) * self.depth as f64
+    }
+
     /// The published tensor names of OpenAI, OpenCLIP and Hugging Face.
     pub fn key_map() -> KeyMap {
         KeyMap::from_toml(include_str!("keymaps/clip.toml")).expect("a key map of this crate, parsed in its tests")

@@ -112,6 +112,11 @@ pub(crate) fn space_name(given: Option<&str>, folder: &Path, sha256: &str, suffi
     if suffix.is_empty() { name } else { format!("{name}-{suffix}") }
 }
 
+/// Numbers in the matrices of one transformer block.
+pub(super) fn block_weights(width: usize, hidden: usize) -> f64 {
+    4.0 * (width as f64).powi(2) + 2.0 * width as f64 * hidden as f64
+}
+
 pub(crate) fn read_json(path: &Path) -> Result<Value> {
     let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
     serde_json::from_slice(&bytes).map_err(|e| Error::config(path, e.to_string()))
@@ -134,7 +139,7 @@ impl Parts<'_> {
         let max_tokens = published_length(self.folder)?.unwrap_or(usize::MAX).min(config.max_tokens());
         let tokenizer = TextTokenizer::from_folder(self.folder, max_tokens)?;
         self.check_vocabulary(&tokenizer, config.vocabulary)?;
-        let checkpoint = Checkpoint::open(&self.weights)?;
+        let checkpoint = self.checkpoint(config.least_weights())?;
         let (model, _) = load_into(config.init(self.device), &checkpoint, &config.key_map())?;
         // A pooling other than the published one makes another space.
         let suffix = if published.unwrap_or(Pooling::Mean) == pooling { "" } else { pooling.name() };
@@ -150,7 +155,7 @@ impl Parts<'_> {
             path: tokenizer.path().to_owned(),
             problem: format!("the vocabulary has no `{CLIP_END}`"),
         })?;
-        let checkpoint = Checkpoint::open(&self.weights)?;
+        let checkpoint = self.checkpoint(config.least_weights())?;
         let (model, _) = load_into(config.init(self.device), &checkpoint, &ClipTextConfig::key_map())?;
         let space = SpaceId::new(self.space_name(""), config.projection);
         let fingerprint = self.fingerprint(json, &tokenizer, "clip");
@@ -180,6 +185,24 @@ impl Parts<'_> {
         let fingerprint = self.fingerprint(json, &tokenizer, "siglip");
         let (context, device) = (config.context, self.device.clone());
         Ok(Box::new(SiglipTower { model, tokenizer, context, pad: pad_id, space, fingerprint, device }))
+    }
+
+    /// The weights' table of tensors, after a look at its size: a damaged configuration must not make a network that fills the memory
+    /// before its weights turn out not to fit. Smaller differences are left to the loader, which names the tensors.
+    fn checkpoint(&self, needed: f64) -> Result<Checkpoint> {
+        let checkpoint = Checkpoint::open(&self.weights)?;
+        let elements = |name| checkpoint.info(name).map_or(0.0, |t| t.shape.iter().map(|&n| n as f64).product::<f64>());
+        let stored: f64 = checkpoint.names().map(elements).sum();
+        if needed > 4.0 * stored + 1e8 {
+            return Err(Error::config(
+                self.folder,
+                format!(
+                    "the configuration describes a network of {needed:.0} weights or more, {} holds {stored:.0}: they do not belong together",
+                    self.weights.display()
+                ),
+            ));
+        }
+        Ok(checkpoint)
     }
 
     /// Ids beyond the embedding table would be read out of bounds.

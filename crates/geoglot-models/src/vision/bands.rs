@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::geolangbind::Placeholders;
 
-/// How far, in µm, a band's centre may lie from the one a fixed-band tower expects. Half the distance between blue and green.
-const NEAR: f32 = 0.05;
+/// How far, in µm, a band's centre may lie from the one a fixed-band tower expects: Sentinel-2's red edge (0.704) is not red.
+const NEAR: f32 = 0.035;
 
 /// One band of a fixed-band tower.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

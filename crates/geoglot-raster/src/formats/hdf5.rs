@@ -2,6 +2,8 @@
 //!
 //! MATLAB writes its axes backwards into HDF5 (a rows × columns × bands array becomes bands × columns × rows); shapes and indices here are MATLAB's.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -179,19 +181,11 @@ impl ArrayStore for Hdf5Store {
         let name = &self.variables[variable].name;
         let wrong = |e: String| Error::format(&self.path, format!("data set `{name}` {e}"));
         let data = guarded(&self.path, || {
-            match self.variables[variable].sample {
-                Some(SampleType::U8) => read!(u8),
-                Some(SampleType::I8) => read!(i8),
-                Some(SampleType::U16) => read!(u16),
-                Some(SampleType::I16) => read!(i16),
-                Some(SampleType::U32) => read!(u32),
-                Some(SampleType::I32) => read!(i32),
-                Some(SampleType::U64) => read!(u64),
-                Some(SampleType::I64) => read!(i64),
-                Some(SampleType::F32) => read!(f32),
-                Some(SampleType::F64) => read!(f64),
-                _ => return Err(wrong(format!("holds {}, not numbers", self.variables[variable].kind))),
-            }
+            by_sample!(
+                self.variables[variable].sample,
+                read,
+                return Err(wrong(format!("holds {}, not numbers", self.variables[variable].kind)))
+            )
             .map_err(|e| wrong(format!("cannot be read: {e}")))
         })?;
         let data = if self.matlab { data.reversed_axes() } else { data };
@@ -223,6 +217,42 @@ impl ArrayStore for Hdf5Store {
     }
 }
 
+/// Makes sure that the file is as long as its superblock says ("HDF5 File Format Specification", II.A); values beyond the end would read as fill.
+fn ensure_whole(path: &Path) -> Result<()> {
+    let io = |e| Error::io(path, "read", e);
+    let mut file = File::open(path).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    // Behind a block of the user's own, the superblock lies at 512 or a higher power of two.
+    let places = std::iter::once(0).chain(std::iter::successors(Some(512u64), |at| at.checked_mul(2)));
+    for at in places.take_while(|&at| at < length) {
+        let mut head = Vec::new();
+        file.seek(SeekFrom::Start(at)).map_err(io)?;
+        (&mut file).take(52).read_to_end(&mut head).map_err(io)?;
+        if !head.starts_with(b"\x89HDF\r\n\x1a\n") {
+            continue;
+        }
+        let (size, end) = match head.get(8) {
+            Some(0) => (13, 40),
+            Some(1) => (13, 44),
+            Some(2 | 3) => (9, 28),
+            _ => break,
+        };
+        if head.get(size) == Some(&8)
+            && let Some(end) = head.get(end..end + 8)
+        {
+            let end = u64::from_le_bytes(end.try_into().expect("8 bytes"));
+            if end > length {
+                return Err(Error::format(
+                    path,
+                    format!("is truncated: it declares {end} bytes and has {length}; copy or download it again"),
+                ));
+            }
+        }
+        break;
+    }
+    Ok(())
+}
+
 /// Opens an HDF5 or MATLAB 7.3 file; only metadata is read.
 ///
 /// A data set of three axes is the scene; without one, all two-axis data sets of one size and type are its bands, named as they are
@@ -231,6 +261,7 @@ impl ArrayStore for Hdf5Store {
 /// # Errors
 /// [`Error::Io`]; [`Error::Format`] for damaged files and where several arrays can be the scene, listing them with their shapes.
 pub fn open(path: &Path, options: &SourceOptions) -> Result<ArraySource> {
+    ensure_whole(path)?;
     let store = guarded(path, || Hdf5Store::open(path))?;
     ArraySource::new(path, Box::new(store), options)
 }

@@ -6,6 +6,25 @@
 //! Array files do not say which axis holds bands. [`axes`] decides by stated rules, each overridable by
 //! [`SourceOptions::axes`](crate::SourceOptions); what was decided is in [`ArraySource::notes`].
 
+/// Calls the macro `$read` with the Rust type of a sample type that an array file can hold; `$other` for any other or none.
+macro_rules! by_sample {
+    ($sample:expr, $read:ident, $other:expr) => {
+        match $sample {
+            Some(crate::SampleType::U8) => $read!(u8),
+            Some(crate::SampleType::I8) => $read!(i8),
+            Some(crate::SampleType::U16) => $read!(u16),
+            Some(crate::SampleType::I16) => $read!(i16),
+            Some(crate::SampleType::U32) => $read!(u32),
+            Some(crate::SampleType::I32) => $read!(i32),
+            Some(crate::SampleType::U64) => $read!(u64),
+            Some(crate::SampleType::I64) => $read!(i64),
+            Some(crate::SampleType::F32) => $read!(f32),
+            Some(crate::SampleType::F64) => $read!(f64),
+            _ => $other,
+        }
+    };
+}
+
 pub mod array;
 pub mod axes;
 pub mod envi;
@@ -15,6 +34,7 @@ pub mod hdf5;
 pub mod mat;
 pub mod netcdf;
 pub mod npy;
+mod wkt;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

@@ -170,19 +170,11 @@ impl ArrayStore for NetcdfStore {
             };
         }
         let data = guarded(&self.path, || {
-            match self.variables[variable].sample {
-                Some(SampleType::U8) => read!(u8),
-                Some(SampleType::I8) => read!(i8),
-                Some(SampleType::U16) => read!(u16),
-                Some(SampleType::I16) => read!(i16),
-                Some(SampleType::U32) => read!(u32),
-                Some(SampleType::I32) => read!(i32),
-                Some(SampleType::U64) => read!(u64),
-                Some(SampleType::I64) => read!(i64),
-                Some(SampleType::F32) => read!(f32),
-                Some(SampleType::F64) => read!(f64),
-                _ => return Err(wrong(format!("holds {}, not numbers", self.variables[variable].kind))),
-            }
+            by_sample!(
+                self.variables[variable].sample,
+                read,
+                return Err(wrong(format!("holds {}, not numbers", self.variables[variable].kind)))
+            )
             .map_err(|e| wrong(format!("cannot be read: {e}")))
         })?;
         if data.shape().len() != ranges.len() || data.shape().iter().zip(ranges).any(|(&n, r)| n != r.len()) {
@@ -274,7 +266,7 @@ fn crs_of(mapping: &NcVariable) -> Option<Crs> {
     }
     let wkt = ["crs_wkt", "spatial_ref", "epsg_code"].into_iter().find_map(|name| text(mapping, name));
     match wkt {
-        Some(text) => Some(super::envi::crs_of_wkt(&text)),
+        Some(text) => Some(super::wkt::crs_of_wkt(&text)),
         None => (text(mapping, "grid_mapping_name")? == "latitude_longitude").then_some(Crs::Epsg(4326)),
     }
 }

@@ -71,7 +71,7 @@ impl DataSection {
 }
 
 impl Recipe {
-    /// Replaces `${NAME}` by environment variables.
+    /// Replaces `${NAME}` by environment variables. A path that begins with a variable is meant from the current folder, as in every other command.
     pub(crate) fn expand(text: &str) -> Result<String, RecipeError> {
         let mut out = String::new();
         let mut rest = text;
@@ -85,6 +85,12 @@ impl Recipe {
             rest = &rest[start + length + 1..];
         }
         out.push_str(rest);
+        if text.starts_with("${")
+            && let Ok(absolute) = std::path::absolute(&out)
+            && let Some(absolute) = absolute.to_str()
+        {
+            return Ok(absolute.to_owned());
+        }
         Ok(out)
     }
 
@@ -106,6 +112,19 @@ impl Recipe {
     /// An unset variable, a legend that does not load.
     pub fn legend(&self) -> Result<Legend, RecipeError> {
         Ok(Legend::load(&self.beside(&self.data.legend)?)?)
+    }
+
+    /// The recipe with absolute paths, to be kept beside what it made.
+    ///
+    /// # Errors
+    /// [`RecipeError::Variable`].
+    pub fn rooted(&self) -> Result<Self, RecipeError> {
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path).display().to_string();
+        let mut recipe = self.clone();
+        recipe.data.root = Some(absolute(self.root()?));
+        recipe.data.legend = absolute(self.beside(&self.data.legend)?);
+        recipe.data.sensors = self.sensors()?.map(absolute);
+        Ok(recipe)
     }
 
     /// The user's sensor file, if there is one.

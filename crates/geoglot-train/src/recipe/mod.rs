@@ -19,7 +19,8 @@
 //! [train]
 //! epochs = 100
 //! ```
-//! Paths are relative to `data.root`, which is relative to the recipe's folder; `${NAME}` is replaced by an environment variable. Every value can be
+//! Paths are relative to `data.root`, which is relative to the recipe's folder; `${NAME}` is replaced by an environment variable (a path that begins
+//! with one is relative to the current folder). Every value can be
 //! overridden: `--set train.epochs=20`.
 
 mod data;

@@ -36,11 +36,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         println!("  {:<24} {:>15} {:>15} {:>17}", table.varied, "OA %", "AA %", "kappa");
         for row in &table.rows {
             let [oa, aa, kappa] = over_runs(&row.runs);
-            let cell = |v: Option<(f64, f64)>, f: f64| {
-                v.map_or_else(|| "–".into(), |(m, s)| format!("{:.2} ± {:.2}", f * m, f * s))
+            let cell = |v: Option<(f64, f64)>, factor: f64, digits: usize| match v {
+                None => "–".into(),
+                Some((mean, _)) if row.runs.len() < 2 => format!("{:.digits$}", factor * mean),
+                Some((mean, std)) => format!("{:.digits$} ± {:.digits$}", factor * mean, factor * std),
             };
-            let kappa = kappa.map_or_else(|| "–".into(), |(m, s)| format!("{m:.4} ± {s:.4}"));
-            println!("  {:<24} {:>15} {:>15} {kappa:>17}", row.variant, cell(oa, 100.0), cell(aa, 100.0));
+            println!(
+                "  {:<24} {:>15} {:>15} {:>17}",
+                row.variant,
+                cell(oa, 100.0, 2),
+                cell(aa, 100.0, 2),
+                cell(kappa, 1.0, 4)
+            );
         }
     }
     println!("report: {}", files.html.display());

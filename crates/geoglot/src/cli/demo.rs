@@ -41,6 +41,9 @@ pub struct Args {
     device: DeviceArg,
 }
 
+/// Words the model never saw, for the map that the demo proposes next.
+const OTHER_WORDS: &str = "a lake or river; forest; streets; houses and halls; grassland; ploughed earth; a wheat field; bushes; fruit trees; plastic sports pitch";
+
 /// The recipe of the demo, written beside its data, so that every step can be repeated by hand.
 const RECIPE: &str = include_str!("demo.toml");
 
@@ -104,7 +107,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     println!("  GeoTIFF  {} (classes, colours and names for QGIS)", result.classes.display());
     println!("next:");
     println!(
-        "  geoglot map --model {} {} --classes \"water; trees; anything else\" --out other-words",
+        "  geoglot map --model {} {} --classes {OTHER_WORDS:?} --out other-words",
         model.display(),
         scene_flags(&inputs)
     );

@@ -11,7 +11,7 @@ use geoglot::workflow::text;
 use super::common::{Usage, interrupt_flag};
 use super::progress::Progress;
 use super::protocols;
-use super::train::{RecipeArgs, print_warnings};
+use super::train::{RecipeArgs, print_bands, print_warnings};
 
 /// Arguments of `evaluate`.
 #[derive(Debug, ClapArgs)]
@@ -42,6 +42,7 @@ fn evaluate_recipe(args: RecipeArgs, json: bool) -> anyhow::Result<()> {
     let recipe = args.load()?;
     let out = args.out(&recipe);
     let prepared = prepare(&recipe)?;
+    print_bands(&prepared.bands);
     print_warnings(&prepared.warnings);
     let tower = text::open(&recipe.text.tower, &device)?;
     let text = TextSide::new(&recipe, &prepared, tower.as_ref())?;

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use burn::tensor::Device;
+use geoglot::core::Registry;
 use geoglot::models::mmlgnet::load_card;
 use geoglot::models::vision::{ImageOptions, ImageTower, load_image_tower_from};
 use geoglot::raster::preview::{ansi, ascii, quick_look};
 use geoglot::raster::stats::{SceneStats, Warning, scene_stats, warnings};
-use geoglot::raster::{OpenOptions, Scene, SceneArg, SceneInput};
+use geoglot::raster::{OpenOptions, Scene, SceneArg, SceneInput, is_placeholder};
 use serde_json::{Value, json};
 
 use super::common::registry;
@@ -52,6 +53,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             all.push(as_json(&scene, input, stats.as_ref(), &found));
         } else {
             print(&scene, stats.as_ref(), &found);
+            if let Some(note) = unnamed(input, &registry, text) {
+                println!("note: {note}");
+            }
         }
         if args.quick {
             continue;
@@ -70,6 +74,28 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string_pretty(&all)?);
     }
     Ok(())
+}
+
+/// What to do about bands without names, with the registry's sensors that have so many.
+fn unnamed(input: &SceneInput, registry: &Registry, text: &str) -> Option<String> {
+    let count = input.bands().len();
+    if count < 3 || !input.bands().iter().all(|b| is_placeholder(&b.name) && b.wavelength_um.is_none()) {
+        return None;
+    }
+    let fits: Vec<String> = registry
+        .sensors()
+        .iter()
+        .flat_map(|s| {
+            let layouts: Vec<_> = s.layouts_of(count).map(|l| format!("{},layout={}", s.id, l.name)).collect();
+            let whole = layouts.is_empty() && s.bands.len() == count;
+            layouts.into_iter().chain(whole.then(|| s.id.clone()))
+        })
+        .collect();
+    let separator = if text.contains(":") { "," } else { ":" };
+    let known = if fits.is_empty() { String::new() } else { format!(". With {count} bands: {}", fits.join("; ")) };
+    Some(format!(
+        "the bands have no names and geoglot does not guess them; say {text}{separator}sensor=NAME[,layout=…|,bands=…]{known}"
+    ))
 }
 
 fn print(scene: &Scene, stats: Option<&SceneStats>, found: &[Warning]) {

@@ -10,7 +10,7 @@ use geoglot::workflow::map::{MapRequest, map};
 
 use super::common::{DeviceArg, Usage, registry};
 use super::progress::Pixels;
-use super::train::print_warnings;
+use super::train::{print_bands, print_warnings};
 
 /// Arguments of `map`.
 #[derive(Debug, ClapArgs)]
@@ -37,8 +37,8 @@ pub struct Args {
     #[arg(long)]
     text: Option<String>,
     /// Map only this box, in the scene's map coordinates: minx,miny,maxx,maxy
-    #[arg(long, value_delimiter = ',', num_args = 4, allow_negative_numbers = true)]
-    bbox: Option<Vec<f64>>,
+    #[arg(long, value_parser = parse_box, allow_hyphen_values = true, value_name = "MINX,MINY,MAXX,MAXY")]
+    bbox: Option<Box4>,
     /// Pixels whose best cosine similarity is below this get no class
     #[arg(long, allow_negative_numbers = true)]
     background: Option<f32>,
@@ -64,11 +64,23 @@ pub fn parse_scene(texts: &[String]) -> anyhow::Result<Vec<SceneArg>> {
     texts.iter().map(|t| t.parse::<SceneArg>().map_err(|e| Usage(format!("--scene {t}: {e}")).into())).collect()
 }
 
+/// `minx,miny,maxx,maxy`; a name of its own, as clap takes an array for several values.
+type Box4 = [f64; 4];
+
+fn parse_box(text: &str) -> Result<Box4, String> {
+    let numbers: Result<Vec<f64>, _> = text.split(',').map(|n| n.trim().parse()).collect();
+    match numbers.ok().and_then(|n| Box4::try_from(n).ok()) {
+        Some(b) if b.iter().all(|v| v.is_finite()) && b[0] < b[2] && b[1] < b[3] => Ok(b),
+        _ => Err("expected four numbers minx,miny,maxx,maxy with minx < maxx and miny < maxy".into()),
+    }
+}
+
 pub fn run(args: Args) -> anyhow::Result<()> {
     let device = args.device.open()?;
     let mut run = RunManifest::start("map");
     let registry = registry(args.sensors.as_ref())?;
     let scene = Scene::open(&parse_scene(&args.scene)?, &registry, OpenOptions::default())?;
+    print_bands(&scene.band_use());
     print_warnings(scene.warnings());
     print_warnings(&scene.suspicious_values()?);
     let legend = match (&args.classes, &args.legend) {
@@ -80,12 +92,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         (None, None) => None,
     };
     let templates = args.templates.as_deref().map(prompt::named).transpose().map_err(|e| Usage(e.to_string()))?;
-    let bbox = args.bbox.as_ref().map(|b| [b[0], b[1], b[2], b[3]]);
     let request = MapRequest {
         legend,
         templates,
         tower: args.text.clone(),
-        bbox,
+        bbox: args.bbox,
         scores: !args.no_scores,
         confidence: !args.no_confidence,
         background: args.background,

@@ -97,9 +97,18 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", chain(&error));
             // Wrong arguments found late (a device, a scene specification) are still usage errors.
             ExitCode::from(if error.is::<common::Usage>() { 2 } else { 1 })
         }
     }
+}
+
+/// The error and its causes; a cause that the text before it quotes already is not said again.
+fn chain(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .reduce(|said, cause| if said.contains(&cause) { said } else { format!("{said}: {cause}") })
+        .unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use geoglot::core::{RunManifest, atomic};
+use geoglot::core::{BandUse, RunManifest, atomic};
 use geoglot::train::{Ended, Recipe};
 use geoglot::workflow::fold::{FoldPlace, TextSide, train_fold};
 use geoglot::workflow::prepare::prepare;
@@ -64,6 +64,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let recipe = args.recipe.load()?;
     let out = args.recipe.out(&recipe);
     let prepared = prepare(&recipe)?;
+    print_bands(&prepared.bands);
     print_warnings(&prepared.warnings);
     let folds = prepared.splits.len();
     if args.fold == 0 || args.fold > folds {
@@ -87,7 +88,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     run.split = Some(prepared.splits[args.fold - 1].describe());
     run.results.insert("validation OA".into(), model.card.training["validation_oa"].clone());
     run.save(&out)?;
-    atomic::write(&out.join("recipe.toml"), recipe.to_toml()?.as_bytes())?;
+    atomic::write(&out.join("recipe.toml"), recipe.rooted()?.to_toml()?.as_bytes())?;
     println!("model: {} (SHA-256 {})", out.display(), model.hash);
     if let Some(oa) = model.card.training["validation_oa"].as_f64() {
         println!(
@@ -103,6 +104,22 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         args.recipe.recipe.display()
     );
     Ok(())
+}
+
+/// Prints which band of which file stands for what, shortened in the middle for many bands; `run.json` has all.
+pub fn print_bands(inputs: &[BandUse]) {
+    for input in inputs {
+        let labels: Vec<String> = input
+            .bands
+            .iter()
+            .map(|b| b.wavelength_um.map_or_else(|| b.label(), |w| format!("{} {w:.3} µm", b.label())))
+            .collect();
+        let shown = match labels.as_slice() {
+            [first @ .., last] if labels.len() > 8 => format!("{}, …, {last}", first[..6].join(", ")),
+            all => all.join(", "),
+        };
+        eprintln!("input {}: {} bands of {}: {shown}", input.input, labels.len(), input.path);
+    }
 }
 
 /// Prints what the user should know about the files.

@@ -1,5 +1,6 @@
 //! Every fold of a recipe, trained and tested, beside its baselines.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -104,7 +105,12 @@ pub fn split_note(splits: &[Split]) -> SplitNote {
 
 /// Spatial groups of pixels, unique over scenes.
 fn groups(pixels: &[Pixel]) -> Vec<u32> {
-    pixels.iter().map(|p| ((p.scene << 24) + ((p.row / GROUP) << 12) + p.col / GROUP) as u32).collect()
+    let mut seen = HashMap::new();
+    let mut number = |p: &Pixel| {
+        let next = seen.len() as u32;
+        *seen.entry((p.scene, p.row / GROUP, p.col / GROUP)).or_insert(next)
+    };
+    pixels.iter().map(&mut number).collect()
 }
 
 fn curve(fold: usize, model: &FoldModel) -> Curve {

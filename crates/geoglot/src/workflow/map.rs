@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use burn::tensor::Device;
 use indexmap::IndexMap;
 use ndarray::{Array2, Array3, s};
@@ -194,6 +194,7 @@ pub fn map(
     let mut counts = vec![0usize; legend.len()];
     let ids: Vec<u16> = legend.classes.iter().map(|c| c.id).collect();
     let mut done = 0;
+    let mut with_data = 0;
     for row in (0..area.height).step_by(options.block_rows) {
         for col in (0..area.width).step_by(options.block_columns) {
             // Where the block lies in the output, and where in the scene.
@@ -206,6 +207,7 @@ pub fn map(
             let from = Window::new(area.col + col, area.row + row, to.width, to.height);
             let block = mapper.block(&reader, from, features.view(), &options)?;
             let mask = reader.take_mask(from);
+            with_data += mask.iter().filter(|valid| **valid).count();
             let named = Array2::from_shape_fn(mask.dim(), |at| {
                 let best = usize::from(block.classes[at]);
                 let seen = mask[at] && request.background.is_none_or(|least| block.scores[[best, at.0, at.1]] >= least);
@@ -227,6 +229,11 @@ pub fn map(
             done += to.area();
             progress(done, area.area());
         }
+    }
+    if with_data == 0 {
+        // Says which input lacks data; where only the box has none, the box is what to change.
+        scene.ensure_valid_data()?;
+        bail!("--bbox: no pixel of the box has data in every band of every input; choose another box");
     }
     classes.finish()?;
     scores.map(RasterWriter::finish).transpose()?;

@@ -53,11 +53,14 @@ pub fn prepare(recipe: &Recipe) -> anyhow::Result<Prepared> {
         warnings.extend(scene.suspicious_values()?.iter().map(|w| format!("{name}: {w}")));
         bands.extend(scene.band_use());
         let grid = scene.grid().clone();
-        let labels = |text: &str| -> anyhow::Result<Array2<u16>> {
-            Ok(Labels::open_on(&recipe.file(text)?, &registry, &grid)?.ids().clone())
+        let raster = |text: &str| Ok::<_, anyhow::Error>(Labels::open_on(&recipe.file(text)?, &registry, &grid)?);
+        let labels = |text: &str| {
+            let labels = raster(text)?;
+            known_ids(&labels, &full, &recipe.data.ignore)?;
+            Ok::<_, anyhow::Error>(labels.ids().clone())
         };
         let regions = match &section.regions {
-            Some(text) => Some(labels(text)?.mapv(i32::from)),
+            Some(text) => Some(raster(text)?.ids().mapv(i32::from)),
             None => None,
         };
         if let Some(text) = &section.test_labels {
@@ -97,12 +100,32 @@ fn load(
     Ok(scene)
 }
 
-/// The legend's classes that occur in the labels. Ids that the legend lacks are an error of the split.
+/// Makes sure that the legend knows every id that is not to be ignored.
+fn known_ids(labels: &Labels, legend: &Legend, ignore: &[u16]) -> anyhow::Result<()> {
+    let outside: Vec<_> = labels.outside(legend).into_iter().filter(|(id, _)| !ignore.contains(id)).collect();
+    if outside.is_empty() {
+        return Ok(());
+    }
+    let ids = outside.iter().map(|(id, n)| format!("{id} ({n} pixels)")).collect::<Vec<_>>().join(", ");
+    let known = legend.classes.iter().map(|c| format!("{} {}", c.id, c.name)).collect::<Vec<_>>().join(", ");
+    bail!(
+        "{}: holds class ids that the legend lacks: {ids}. The legend has: {known}; \"no label\" is {}. Add the classes to it, or list ids to leave out in data.ignore",
+        labels.path().display(),
+        legend.unlabelled
+    )
+}
+
+/// The legend's classes that occur in the labels.
 fn occurring(full: &Legend, ignore: &[u16], scenes: &[LabelledScene], tests: &[Array2<u16>]) -> anyhow::Result<Legend> {
     let ids: BTreeSet<u16> = scenes.iter().map(|s| &s.labels).chain(tests).flatten().copied().collect();
-    full.filtered(|class| ids.contains(&class.id) && !ignore.contains(&class.id)).context(
-        "none of the legend's classes occurs in the labels; check that legend and label raster belong together",
-    )
+    let occurs = |id: u16| ids.contains(&id) && !ignore.contains(&id);
+    if !full.classes.iter().any(|class| occurs(class.id)) {
+        let names = scenes.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
+        bail!(
+            "the labels of {names} hold none of the legend's classes, only {ids:?}; check that legend and label raster belong together and that the labels lie on the scene"
+        );
+    }
+    Ok(full.filtered(|class| occurs(class.id))?)
 }
 
 fn split(

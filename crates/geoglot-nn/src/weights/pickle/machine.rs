@@ -1,8 +1,11 @@
 //! The stack machine: opcodes of protocols 0–5 that build plain values.
 
+mod calls;
+mod operands;
+
 use std::collections::HashMap;
 
-use super::{Global, Node, NodeId, Pickle, PickleError, StorageRef, TensorRef};
+use super::{Global, Node, NodeId, Pickle, PickleError, StorageRef};
 
 /// Runs the program; see [`super::parse`] and, with `records`, [`super::parse_records`].
 pub(super) fn run(bytes: &[u8], records: bool) -> Result<Pickle, PickleError> {
@@ -38,7 +41,7 @@ struct Machine<'a> {
 
 type Outcome<T> = Result<T, PickleError>;
 
-impl<'a> Machine<'a> {
+impl Machine<'_> {
     fn run(mut self) -> Outcome<Pickle> {
         loop {
             self.op_at = self.at;
@@ -231,78 +234,6 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// The meaning of calling an allowed name with a tuple: this is all that REDUCE and NEWOBJ can do here.
-    fn build(&mut self, function: NodeId, arguments: NodeId) -> Outcome<NodeId> {
-        let ids = match &self.nodes[arguments] {
-            Node::Tuple(ids) => ids.clone(),
-            _ => return Err(self.damaged("a call without an argument tuple")),
-        };
-        self.copied += ids.len();
-        self.check_copies()?;
-        let global = match self.nodes[function] {
-            Node::Global(global) => global,
-            Node::Name(_) => {
-                self.nodes.push(Node::Record { class: function, arguments: ids, state: None });
-                return Ok(self.nodes.len() - 1);
-            }
-            _ => return Err(self.damaged("a call of something that is not a name")),
-        };
-        let node = match global {
-            Global::OrderedDict => {
-                let pairs = match ids.first().map(|&id| &self.nodes[id]) {
-                    None => Vec::new(),
-                    Some(Node::Dict(pairs)) => pairs.clone(),
-                    Some(Node::List(items)) => {
-                        let mut flat = Vec::with_capacity(2 * items.len());
-                        for &item in items {
-                            match &self.nodes[item] {
-                                Node::List(pair) | Node::Tuple(pair) if pair.len() == 2 => flat.extend(pair),
-                                _ => return Err(self.damaged("an ordered dict of something that is not pairs")),
-                            }
-                        }
-                        self.pairs(&flat)?
-                    }
-                    Some(_) => return Err(self.damaged("an ordered dict of something that is not pairs")),
-                };
-                self.copied += pairs.len();
-                self.check_copies()?;
-                Node::Dict(pairs)
-            }
-            Global::RebuildTensor => {
-                Node::Tensor(TensorRef::from_arguments(&self.nodes, &ids).map_err(|p| self.damaged(p))?)
-            }
-            Global::RebuildParameter => {
-                return match ids.first() {
-                    Some(&id) if matches!(self.nodes[id], Node::Tensor(_)) => Ok(id),
-                    _ => Err(self.damaged("a parameter without a tensor")),
-                };
-            }
-            Global::RebuildFromType => match (ids.first(), ids.get(2)) {
-                (Some(&inner), Some(&inner_arguments))
-                    if matches!(self.nodes[inner], Node::Global(Global::RebuildTensor | Global::RebuildParameter)) =>
-                {
-                    return self.build(inner, inner_arguments);
-                }
-                _ => return Err(self.damaged("a typed tensor without a rebuilder")),
-            },
-            Global::Size => {
-                return ids.first().copied().ok_or_else(|| self.damaged("a size without numbers"));
-            }
-            Global::Storage(_) => return Err(self.damaged("a storage outside the file's own members")),
-            Global::Inert(_) => Node::Opaque(global),
-        };
-        self.nodes.push(node);
-        Ok(self.nodes.len() - 1)
-    }
-
-    fn check_copies(&self) -> Outcome<()> {
-        // Every argument of an honest call took at least a byte of its own to push.
-        if self.copied > 2 * self.bytes.len() {
-            return Err(self.damaged("it repeats itself without end"));
-        }
-        Ok(())
-    }
-
     fn global(&mut self, module: &str, name: &str) -> Outcome<()> {
         let full = format!("{module}.{name}");
         let known = Global::find(&full).filter(|g| !self.records || *g == Global::OrderedDict);
@@ -388,72 +319,6 @@ impl<'a> Machine<'a> {
         let id = *self.memo.get(&slot).ok_or_else(|| self.damaged(format!("nothing was kept under {slot}")))?;
         self.stack.push(id);
         Ok(())
-    }
-
-    /// A little-endian two's complement integer of `n` bytes; those beyond 64 bits are kept as raw bytes.
-    fn long(&mut self, n: usize) -> Outcome<()> {
-        let bytes = self.take(n)?;
-        let node = if n <= 8 {
-            let fill = if bytes.last().is_some_and(|b| b & 0x80 != 0) { 0xff } else { 0 };
-            let mut wide = [fill; 8];
-            wide[..n].copy_from_slice(bytes);
-            Node::Int(i64::from_le_bytes(wide))
-        } else {
-            Node::Bytes(bytes.to_vec())
-        };
-        self.push(node);
-        Ok(())
-    }
-
-    fn text_integer(&mut self) -> Outcome<()> {
-        let text = self.line()?;
-        let node = match text.as_str() {
-            "00" => Node::Bool(false),
-            "01" => Node::Bool(true),
-            text => match text.trim_end_matches('L').parse() {
-                Ok(v) => Node::Int(v),
-                Err(_) => return Err(self.damaged(format!("`{text}` is not an integer"))),
-            },
-        };
-        self.push(node);
-        Ok(())
-    }
-
-    fn line_slot(&mut self) -> Outcome<u64> {
-        let text = self.line()?;
-        text.parse().map_err(|_| self.damaged(format!("`{text}` is not a slot")))
-    }
-
-    fn byte(&mut self) -> Outcome<u8> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn array<const N: usize>(&mut self) -> Outcome<[u8; N]> {
-        Ok(self.take(N)?.try_into().expect("N bytes were taken"))
-    }
-
-    fn len32(&mut self) -> Outcome<usize> {
-        Ok(u32::from_le_bytes(self.array()?) as usize)
-    }
-
-    fn len64(&mut self) -> Outcome<usize> {
-        usize::try_from(u64::from_le_bytes(self.array()?)).map_err(|_| PickleError::Truncated { at: self.bytes.len() })
-    }
-
-    fn take(&mut self, n: usize) -> Outcome<&'a [u8]> {
-        let taken = self.bytes.get(self.at..).and_then(|rest| rest.get(..n));
-        let taken = taken.ok_or(PickleError::Truncated { at: self.bytes.len() })?;
-        self.at += n;
-        Ok(taken)
-    }
-
-    fn line(&mut self) -> Outcome<String> {
-        let rest = &self.bytes[self.at..];
-        let Some(n) = rest.iter().position(|&b| b == b'\n') else {
-            return Err(PickleError::Truncated { at: self.bytes.len() });
-        };
-        self.at += n + 1;
-        Ok(String::from_utf8_lossy(&rest[..n]).trim_end_matches('\r').to_owned())
     }
 
     fn damaged(&self, problem: impl Into<String>) -> PickleError {
