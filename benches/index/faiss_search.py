@@ -56,15 +56,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dir", type=Path)
     parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--rows", type=int, help="only the first so many vectors")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=["flat", "sq8", "sq4", "fastscan", "ivf", "hnsw"])
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     faiss.omp_set_num_threads(args.threads)
-    vectors = np.memmap(args.dir / "vectors.f32", dtype=np.float32, mode="r").reshape(-1, args.dim)
+    vectors = np.memmap(args.dir / "vectors.f32", dtype=np.float32, mode="r").reshape(-1, args.dim)[: args.rows]
     queries = np.fromfile(args.dir / "queries.f32", dtype=np.float32).reshape(-1, args.dim)
     d, ip, rows = args.dim, faiss.METRIC_INNER_PRODUCT, []
 
+    print(f"faiss {faiss.__version__}, {len(vectors)} × {d}, {args.threads} threads")
     index, note = build(lambda: faiss.IndexFlatIP(d), vectors)
     truth = measure("IndexFlatIP, batch of 32", index, queries, None, 32, rows, note)
     if "flat" in args.only:

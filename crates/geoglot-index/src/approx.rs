@@ -71,7 +71,8 @@ fn options(dim: usize, options: ApproxOptions) -> IndexOptions {
 
 /// The library takes paths as text.
 fn text(path: &Path) -> Result<&str> {
-    path.to_str().ok_or_else(|| refuse(format!("the path {} is not UTF-8, which the graph library needs", path.display())))
+    path.to_str()
+        .ok_or_else(|| refuse(format!("the path {} is not UTF-8, which the graph library needs", path.display())))
 }
 
 /// Builds the graph of a snapshot and stores it in the archive. Takes all processors and memory for all vectors as half
@@ -107,14 +108,16 @@ impl<'a> Approx<'a> {
         let (path, side): (PathBuf, PathBuf) = (archive.path().join(GRAPH), archive.path().join(SIDE));
         let again = |why: String| refuse(format!("{}: {why}; build it again", path.display()));
         let bytes = std::fs::read(&side).map_err(|e| again(format!("its description cannot be read ({e})")))?;
-        let side: Side = serde_json::from_slice(&bytes).map_err(|e| again(format!("its description is damaged ({e})")))?;
+        let side: Side =
+            serde_json::from_slice(&bytes).map_err(|e| again(format!("its description is damaged ({e})")))?;
         archive.space().check(&side.space)?;
         let length = std::fs::metadata(&path).map(|m| m.len()).unwrap_or(0);
         if length != side.bytes {
             return Err(again(format!("{} bytes expected, {length} found", side.bytes)));
         }
         let find = |(name, records): &(String, usize)| {
-            let same = |s: &std::sync::Arc<crate::segment::Segment>| s.entry.name == *name && s.entry.records == *records;
+            let same =
+                |s: &std::sync::Arc<crate::segment::Segment>| s.entry.name == *name && s.entry.records == *records;
             archive.segments.iter().position(same).map(|s| s as u32)
         };
         let segments = side.segments.iter().map(find).collect::<Option<Vec<u32>>>();

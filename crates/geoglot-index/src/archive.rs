@@ -164,7 +164,7 @@ impl Archive {
         })
     }
 
-    /// The vector of a record, [D], of length 1.
+    /// The vector of a record, `[D]`, of length 1.
     pub fn vector(&self, row: RowRef) -> Vec<f32> {
         self.segments[row.segment as usize].vectors.row(row.row as usize)
     }

@@ -51,7 +51,7 @@ impl Query {
         &self.space
     }
 
-    /// Its vector, [D], of length 1.
+    /// Its vector, `[D]`, of length 1.
     pub fn vector(&self) -> &[f32] {
         &self.vector
     }

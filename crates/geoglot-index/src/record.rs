@@ -177,7 +177,7 @@ impl Meta {
 pub struct Record {
     /// Where, when and from what.
     pub meta: Meta,
-    /// The embedding, [D]; brought to length 1 on adding.
+    /// The embedding, `[D]`; brought to length 1 on adding.
     pub vector: Vec<f32>,
     /// A small picture of the tile, PNG bytes.
     pub thumbnail: Option<Vec<u8>>,

@@ -31,8 +31,7 @@ fn towers_agree_with_the_reference_libraries() {
         assert_eq!(canonical, expected.canonical, "{name}");
         let context = expected.ids[0].len();
         let tokenizer = TextTokenizer::siglip_from_folder(&folder, context).unwrap();
-        for ((text, mut ours), theirs) in
-            canonical.iter().zip(tokenizer.encode(&canonical).unwrap()).zip(&expected.ids)
+        for ((text, mut ours), theirs) in canonical.iter().zip(tokenizer.encode(&canonical).unwrap()).zip(&expected.ids)
         {
             ours.resize(context, 1);
             assert_eq!(&ours, theirs, "{name}: ids of `{text}`");

@@ -56,7 +56,8 @@ fn compare(folder: &Path, keep_head: bool) -> [f32; 3] {
         let (shape, expected) = get("features").unwrap();
         let found = tower.encode(&batch).unwrap();
         assert_eq!(found.shape(), shape, "{}: {case}", folder.display());
-        let found = Tensor::<2>::from_data(TensorData::new(found.into_raw_vec_and_offset().0, shape.clone()), &Device::flex());
+        let found =
+            Tensor::<2>::from_data(TensorData::new(found.into_raw_vec_and_offset().0, shape.clone()), &Device::flex());
         errors[0] = errors[0].max(worst(found, &shape, &expected));
         if let Some((shape, expected)) = get("dense") {
             errors[1] = errors[1].max(worst(tower.tokens(&batch).unwrap(), &shape, &expected));

@@ -34,7 +34,7 @@ fn pair(root: &Path, caps: &Path, names: &Path, split: Split, collector: &mut Co
     let (caps_text, names_text) = (read_text(caps)?, read_text(names)?);
     let captions: Vec<&str> = caps_text.lines().collect();
     let files: Vec<&str> = names_text.lines().map(str::trim).collect();
-    if files.is_empty() || captions.len() % files.len() != 0 {
+    if files.is_empty() || !captions.len().is_multiple_of(files.len()) {
         return Err(Error::list(
             caps,
             format!(

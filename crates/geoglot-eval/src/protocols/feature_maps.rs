@@ -12,7 +12,7 @@ const STEPS: usize = 500;
 /// The first three principal components of feature vectors as red, green and blue, fitted over tiles so that equal colours mean equal features everywhere.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureColors {
-    /// Mean vector, [D].
+    /// Mean vector, `[D]`.
     pub mean: Array1<f32>,
     /// Unit vectors, [3, D], largest variance first; the entry of largest absolute value is positive.
     pub components: Array2<f32>,
@@ -159,7 +159,7 @@ fn leading(matrix: &Array2<f64>) -> (Array2<f64>, [f64; 3]) {
     (out, before.map(|v| v.max(0.0)))
 }
 
-/// Cosine of each patch vector of a map [h, w, D] with a prompt's vector [D], [h, w]; NaN where the patch has no data.
+/// Cosine of each patch vector of a map [h, w, D] with a prompt vector `[D]`: [h, w], NaN where the patch has no data.
 ///
 /// # Errors
 /// [`Error::Length`] when the widths differ; [`Error::Empty`] for a prompt of length zero.

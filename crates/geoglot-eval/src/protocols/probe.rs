@@ -48,7 +48,7 @@ impl Default for ProbeOptions {
 pub struct LinearProbe {
     /// Weights, [D, K].
     pub weights: Array2<f32>,
-    /// Bias, [K].
+    /// Bias, `[K]`.
     pub bias: Array1<f32>,
     /// Whether the fit reached its tolerance.
     pub converged: bool,

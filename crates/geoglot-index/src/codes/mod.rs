@@ -53,7 +53,8 @@ pub fn pack(vectors: &[f32], dim: usize, rotation: &Rotation) -> Vec<u8> {
             length += size * size;
             *level = ((size.copysign(*v) + 3.0) / 2.0) as u8;
         }
-        if !(product > 0.0) {
+        if product <= 0.0 {
+            // The record is its centre.
             continue;
         }
         // ⟨rest, q⟩ ≈ factor · ⟨levels, q⟩ with factor = ‖rest‖² / ⟨rest, levels⟩. The angle between rest and levels tells

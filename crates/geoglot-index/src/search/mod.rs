@@ -41,14 +41,14 @@ pub struct SearchOptions {
     /// How to search.
     pub mode: Mode,
     /// How many standard deviations of its error an estimate of the coarse pass is given: more finds more and takes
-    /// longer. The default finds above 99 of 100 of the exact best ten.
+    /// longer. The default, 3, finds 999 of 1000 of the exact best ten.
     pub care: f32,
 }
 
 impl Default for SearchOptions {
     fn default() -> Self {
         let filter = Filter::default();
-        Self { top_k: Some(10), min_score: None, filter, dedup: None, mode: Mode::Auto, care: 2.5 }
+        Self { top_k: Some(10), min_score: None, filter, dedup: None, mode: Mode::Auto, care: 3.0 }
     }
 }
 
@@ -85,7 +85,7 @@ impl SearchOptions {
         if self.top_k.is_none() && self.min_score.is_none() {
             return Err(Error::Query("give a number of hits or a least score".into()));
         }
-        if self.min_score.is_some_and(f32::is_nan) || !(self.care > 0.0) {
+        if self.min_score.is_some_and(f32::is_nan) || self.care.is_nan() || self.care <= 0.0 {
             return Err(Error::Query("the least score and the care must be numbers, the care above 0".into()));
         }
         Ok(())

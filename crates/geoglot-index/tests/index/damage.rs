@@ -7,6 +7,9 @@ use geoglot_index::{Archive, Consequence, RecordId, VectorType, repair, verify};
 
 use crate::{record, records, space};
 
+/// A name and what it does to a file.
+type Damage = (&'static str, fn(&Path));
+
 fn build(path: &Path) {
     Archive::create(path, space(), VectorType::F32).unwrap();
     let mut writer = Archive::open_writer(path).unwrap();
@@ -36,7 +39,7 @@ fn every_damage_is_found_and_repaired_with_nothing_else_lost() {
     build(&master);
     assert!(verify(&master).unwrap().is_whole());
     let all = live(&master);
-    let damages: [(&str, fn(&Path)); 5] = [
+    let damages: [Damage; 5] = [
         ("removed", |p| std::fs::remove_file(p).unwrap()),
         ("cut", |p| {
             let bytes = std::fs::read(p).unwrap();
@@ -48,8 +51,10 @@ fn every_damage_is_found_and_repaired_with_nothing_else_lost() {
     ];
     let names: Vec<_> = files(&master).iter().map(|f| f.strip_prefix(&master).unwrap().to_path_buf()).collect();
     assert_eq!(names.len(), 16, "{names:?}");
-    for name in &names {
-        for (what, damage) in &damages {
+    for (i, name) in names.iter().enumerate() {
+        // The manifest and the files of one segment every way, those of the others one way each.
+        let ways = if i < 6 { &damages[..] } else { &damages[i % 5..][..1] };
+        for (what, damage) in ways {
             let case = format!("{} {what}", name.display());
             let copy = dir.path().join("copy");
             let _ = std::fs::remove_dir_all(&copy);
@@ -78,6 +83,9 @@ fn every_damage_is_found_and_repaired_with_nothing_else_lost() {
             assert!(after.is_whole(), "{case}: {after}");
             let expected: BTreeSet<RecordId> = all.difference(&named).copied().collect();
             assert_eq!(live(&copy), expected, "{case}");
+            if *what != "cut" {
+                continue;
+            }
             // Adding again what was lost makes it whole.
             let mut writer = Archive::open_writer(&copy).unwrap();
             writer.add(&space(), records(0..300)).unwrap();

@@ -1,5 +1,7 @@
 //! The archive as a whole: adding, searching, damage, crashes, exports.
 
+#[cfg(feature = "usearch")]
+mod approx;
 mod archive;
 mod damage;
 mod export;
@@ -12,8 +14,10 @@ use geoglot_index::{BBox, Footprint, Meta, Record, RecordId, Space, Time};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+/// Width of the test space.
 pub const DIM: usize = 24;
 
+/// The test space.
 pub fn space() -> Space {
     Space::new("test", DIM, "model", Some("hash".into()))
 }
@@ -45,17 +49,18 @@ pub fn record(i: usize) -> Record {
             window: Some(window),
             time: (i % 13 != 5).then(|| Time(1_700_000_000_000 + 86_400_000 * (i as i64 % 100))),
             sensor: (i % 17 != 1).then(|| ["sentinel-2-l2a", "sentinel-1-grd", "landsat-8"][i % 3].into()),
-            cloud: (i % 3 == 0).then_some((i % 10) as f32 / 10.0),
+            cloud: i.is_multiple_of(3).then_some((i % 10) as f32 / 10.0),
             nodata: Some((i % 4) as f32 / 4.0),
-            caption: (i % 5 == 0).then(|| format!("tile <{i}>")),
-            tags: if i % 6 == 0 { vec![format!("t{i}"), "common".into()] } else { vec![] },
+            caption: i.is_multiple_of(5).then(|| format!("tile <{i}>")),
+            tags: if i.is_multiple_of(6) { vec![format!("t{i}"), "common".into()] } else { vec![] },
             ..Meta::new(RecordId::new(&source, Some(window), "hash", &i.to_string()), source)
         },
         vector: vector(i, DIM),
-        thumbnail: (i % 4 == 0).then(|| format!("\u{89}PNG picture of {i}").into_bytes()),
+        thumbnail: i.is_multiple_of(4).then(|| format!("\u{89}PNG picture of {i}").into_bytes()),
     }
 }
 
+/// Several records.
 pub fn records(range: std::ops::Range<usize>) -> Vec<Record> {
     range.map(record).collect()
 }

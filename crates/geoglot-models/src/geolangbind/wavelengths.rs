@@ -93,9 +93,11 @@ pub fn bind_wavelengths(bands: &[Band], placeholders: &Placeholders) -> Result<V
 
 /// Where a band stands among the bands of its sensor; bands of unknown sensors by name, digits by value.
 fn registry_place(band: &Band) -> (usize, usize, String) {
-    let place = band.sensor.as_deref().and_then(|s| Registry::builtin().sensor(s).ok()).and_then(|sensor| {
-        sensor.bands.iter().position(|b| b.name == band.name)
-    });
+    let place = band
+        .sensor
+        .as_deref()
+        .and_then(|s| Registry::builtin().sensor(s).ok())
+        .and_then(|sensor| sensor.bands.iter().position(|b| b.name == band.name));
     let digits: String = band.name.chars().filter(char::is_ascii_digit).collect();
     (place.unwrap_or(usize::MAX), digits.parse().unwrap_or(0), band.label())
 }
@@ -113,8 +115,7 @@ mod tests {
         let sensor = Registry::builtin().sensor("sentinel-2-l2a").unwrap();
         let waves = bind_wavelengths(&sensor.bands, &Placeholders::default()).unwrap();
         let turned: Vec<Band> = sensor.bands.iter().rev().cloned().collect();
-        let back: Vec<f32> =
-            bind_wavelengths(&turned, &Placeholders::default()).unwrap().into_iter().rev().collect();
+        let back: Vec<f32> = bind_wavelengths(&turned, &Placeholders::default()).unwrap().into_iter().rev().collect();
         assert_eq!(waves, back);
         assert!(waves.contains(&0.665));
     }
@@ -140,10 +141,12 @@ mod tests {
 
     #[test]
     fn nanometres_and_nonsense_are_said() {
-        for (w, word) in [(665.0, "nanometres"), (2190.0, "2.19"), (0.001, "outside"), (50.0, "outside"), (f32::NAN, "outside")]
+        for (w, word) in
+            [(665.0, "nanometres"), (2190.0, "2.19"), (0.001, "outside"), (50.0, "outside"), (f32::NAN, "outside")]
         {
-            let error =
-                bind_wavelengths(&[band("x", Some(w), Unit::Reflectance)], &Placeholders::rgb()).unwrap_err().to_string();
+            let error = bind_wavelengths(&[band("x", Some(w), Unit::Reflectance)], &Placeholders::rgb())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(word) && error.contains("band x"), "{w}: {error}");
         }
     }

@@ -40,7 +40,7 @@ pub struct MapOptions {
 
 impl Default for MapOptions {
     fn default() -> Self {
-        Self { block_rows: 128, block_columns: 1024, tile: 64, embeddings: false }
+        Self { block_rows: 128, block_columns: 512, tile: 64, embeddings: false }
     }
 }
 

@@ -166,7 +166,9 @@ impl SiglipTextConfig {
             ("tokenizer_kwargs.clean", clean.is_some_and(|c| c != "canonicalize")),
         ];
         if let Some((field, _)) = special.iter().find(|(_, set)| *set) {
-            return Err(bad(format!("text_cfg.{field} asks for a tower other than SigLIP's, which is not supported here")));
+            return Err(bad(format!(
+                "text_cfg.{field} asks for a tower other than SigLIP's, which is not supported here"
+            )));
         }
         Self {
             vocabulary: p.vocab_size,

@@ -107,7 +107,9 @@ pub(super) fn tokenizer_json(bytes: &[u8]) -> Result<Value, String> {
         return Err(broken());
     }
     if kind != UNIGRAM {
-        return Err("a SentencePiece model that is not of the unigram kind; save the tokeniser as tokenizer.json".into());
+        return Err(
+            "a SentencePiece model that is not of the unigram kind; save the tokeniser as tokenizer.json".into()
+        );
     }
     let end = vocabulary
         .iter()
@@ -145,7 +147,9 @@ mod tests {
 
     #[test]
     fn rubbish_is_refused_without_panic() {
-        for bytes in [&b""[..], b"abc", &[0xff; 30], b"\x0a\x05\x0a\x03abc", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"] {
+        for bytes in
+            [&b""[..], b"abc", &[0xff; 30], b"\x0a\x05\x0a\x03abc", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"]
+        {
             assert!(tokenizer_json(bytes).is_err());
         }
     }

@@ -62,7 +62,8 @@ struct Table {
 }
 
 static TABLE: LazyLock<Vec<(Vec<String>, VitConfig)>> = LazyLock::new(|| {
-    let table: Table = toml::from_str(include_str!("architectures.toml")).expect("a table of this crate, read in its tests");
+    let table: Table =
+        toml::from_str(include_str!("architectures.toml")).expect("a table of this crate, read in its tests");
     table.architecture.into_iter().map(|e| (e.names.clone(), e.config())).collect()
 });
 

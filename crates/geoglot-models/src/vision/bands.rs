@@ -87,8 +87,7 @@ mod tests {
     #[test]
     fn rgb_is_found_in_sentinel_2_and_in_photos() {
         let bands = &Registry::builtin().sensor("sentinel-2-l2a").unwrap().bands;
-        let names: Vec<&str> =
-            BandNeed::rgb().select(bands).unwrap().iter().map(|&i| bands[i].name.as_str()).collect();
+        let names: Vec<&str> = BandNeed::rgb().select(bands).unwrap().iter().map(|&i| bands[i].name.as_str()).collect();
         assert_eq!(names, ["B04", "B03", "B02"]);
         let photo: Vec<Band> = ["1", "2", "3"].map(Band::named).to_vec();
         assert_eq!(BandNeed::rgb().select(&photo).unwrap(), [0, 1, 2]);

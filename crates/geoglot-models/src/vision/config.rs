@@ -71,9 +71,9 @@ impl VisionConfig {
     /// Adapts what only the weights tell: whether the class token has a position.
     pub(super) fn fitted(mut self, checkpoint: &Checkpoint) -> Result<Self> {
         let map = self.key_map(checkpoint)?;
-        let position = checkpoint.names().find(|name| {
-            map.targets(name).is_some_and(|targets| targets.iter().any(|t| t.name == "position"))
-        });
+        let position = checkpoint
+            .names()
+            .find(|name| map.targets(name).is_some_and(|targets| targets.iter().any(|t| t.name == "position")));
         let shape = position.and_then(|name| checkpoint.info(name)).map(|info| &info.shape);
         if let Some(&[.., rows, _]) = shape.map(Vec::as_slice)
             && self.vit.class_token

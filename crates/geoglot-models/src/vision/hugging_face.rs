@@ -100,7 +100,9 @@ impl VisionConfig {
             }
             "siglip" | "siglip_vision_model" => {
                 if f.vision_use_head == Some(false) {
-                    return Err(bad("vision_use_head is false: without its pooling head the tower gives no vector".into()));
+                    return Err(bad(
+                        "vision_use_head is false: without its pooling head the tower gives no vector".into()
+                    ));
                 }
                 let vit = VitConfig {
                     patch: f.patch_size.unwrap_or(16),
@@ -112,7 +114,9 @@ impl VisionConfig {
             }
             "dinov2" | "dinov2_with_registers" => {
                 if f.use_swiglu_ffn {
-                    return Err(bad("use_swiglu_ffn (DINOv2 giant) is not supported; small, base and large are".into()));
+                    return Err(
+                        bad("use_swiglu_ffn (DINOv2 giant) is not supported; small, base and large are".into()),
+                    );
                 }
                 let registers = if kind == "dinov2" { 0 } else { f.num_register_tokens.unwrap_or(4) };
                 let vit = VitConfig {
@@ -163,8 +167,8 @@ impl VisionConfig {
     pub fn from_timm(json: &Value, keep_head: bool, path: &Path) -> Result<Self> {
         let bad = |problem: String| Error::config(path, problem);
         let name = json.get("architecture").and_then(Value::as_str).ok_or_else(|| bad("no `architecture`".into()))?;
-        let mut vit =
-            architecture(name).ok_or_else(|| bad(format!("architecture `{name}` is not known here; known are {}", names())))?;
+        let mut vit = architecture(name)
+            .ok_or_else(|| bad(format!("architecture `{name}` is not known here; known are {}", names())))?;
         if let Some(args) = json.get("model_args").and_then(Value::as_object)
             && let Some(field) = args.keys().find(|k| !matches!(k.as_str(), "img_size"))
         {

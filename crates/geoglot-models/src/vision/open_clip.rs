@@ -118,7 +118,8 @@ impl VisionConfig {
         let model = json.get("model_cfg").unwrap_or(json);
         let vision = model.get("vision_cfg").ok_or_else(|| bad("no `model_cfg.vision_cfg`".into()))?;
         let p = VisionCfg::deserialize(vision).map_err(|e| bad(format!("vision_cfg: {e}")))?;
-        let embed = model.get("embed_dim").and_then(Value::as_u64).ok_or_else(|| bad("no `embed_dim`".into()))? as usize;
+        let embed =
+            model.get("embed_dim").and_then(Value::as_u64).ok_or_else(|| bad("no `embed_dim`".into()))? as usize;
         let quick = model.get("quick_gelu").and_then(Value::as_bool).unwrap_or(false);
         let image = pair(&p.image_size).ok_or_else(|| bad(format!("image_size {} is no size", p.image_size)))?;
         let special = [
@@ -192,7 +193,8 @@ fn native(p: &VisionCfg, embed: usize, image: (usize, usize), quick: bool) -> Re
 
 /// A timm tower inside OpenCLIP.
 fn timm(name: &str, p: &VisionCfg, embed: usize, image: (usize, usize)) -> Result<VitConfig, String> {
-    let mut vit = architecture(name).ok_or_else(|| format!("timm_model_name `{name}` is not known here; known are {}", names()))?;
+    let mut vit = architecture(name)
+        .ok_or_else(|| format!("timm_model_name `{name}` is not known here; known are {}", names()))?;
     vit.grid = (image.0 / vit.patch, image.1 / vit.patch);
     match p.timm_pool.as_str() {
         "map" if vit.pooling == Pooling::Map => {}
@@ -223,7 +225,9 @@ fn pair(value: &Value) -> Option<(usize, usize)> {
 
 fn preprocess(json: Option<&Value>, image: (usize, usize), siglip: bool) -> Result<ImagePreprocess, String> {
     let p = match json {
-        Some(json) if !json.is_null() => PreprocessCfg::deserialize(json).map_err(|e| format!("preprocess_cfg: {e}"))?,
+        Some(json) if !json.is_null() => {
+            PreprocessCfg::deserialize(json).map_err(|e| format!("preprocess_cfg: {e}"))?
+        }
         _ => PreprocessCfg::default(),
     };
     let (mean, std) = if siglip { ([0.5; 3], [0.5; 3]) } else { (OPENAI_MEAN, OPENAI_STD) };

@@ -100,10 +100,9 @@ impl ImagePreprocess {
         };
         let size = match (self.resize, self.resize_to) {
             (ResizeMode::Squash, _) => format!("squashed to {h} × {w} px, {kernel}, antialiased"),
-            (ResizeMode::Shortest, to) => format!(
-                "shorter side to {} px, {kernel}, antialiased; centre {h} × {w} px",
-                to.unwrap_or(h.min(w))
-            ),
+            (ResizeMode::Shortest, to) => {
+                format!("shorter side to {} px, {kernel}, antialiased; centre {h} × {w} px", to.unwrap_or(h.min(w)))
+            }
             (ResizeMode::Keep, _) => format!("own size (trained at {h} × {w} px)"),
         };
         let values = match &self.values {
@@ -242,8 +241,8 @@ impl BoundPreprocess {
         let mut out = Array3::zeros((self.channels.len(), th, tw));
         for (channel, mut to) in self.channels.iter().zip(out.axis_iter_mut(Axis(0))) {
             let source = image.slice(s![channel.source..channel.source + 1, .., ..]);
-            let bytes = p.values == ValueScale::Byte
-                && source.iter().all(|v| (0.0..=255.0).contains(v) && v.fract() == 0.0);
+            let bytes =
+                p.values == ValueScale::Byte && source.iter().all(|v| (0.0..=255.0).contains(v) && v.fract() == 0.0);
             let resized = if bytes {
                 resize_bytes(source, rows, columns, p.interpolation).mapv(|v| v / 255.0)
             } else {

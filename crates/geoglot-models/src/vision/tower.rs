@@ -136,7 +136,12 @@ impl VitTower {
     }
 
     /// Tokens of the last block and the patch grid.
-    fn run(&self, images: &ImageBatch, taps: &[usize], tap: &mut dyn FnMut(usize, Tensor<3>)) -> Result<(Tensor<3>, [usize; 2])> {
+    fn run(
+        &self,
+        images: &ImageBatch,
+        taps: &[usize],
+        tap: &mut dyn FnMut(usize, Tensor<3>),
+    ) -> Result<(Tensor<3>, [usize; 2])> {
         let [b, c, height, width] = images.pixels().dims();
         let vit = self.vit.config();
         let grid = vit.patches(height, width);
@@ -227,7 +232,8 @@ impl ImageTower for VitTower {
         let values: Vec<f32> = pooled.into_data().iter::<f32>().collect();
         if values.iter().any(|v| !v.is_finite()) {
             return Err(Error::Input(
-                "the image tower gave NaN or infinite values: an image holds such values, or the weights are damaged".into(),
+                "the image tower gave NaN or infinite values: an image holds such values, or the weights are damaged"
+                    .into(),
             ));
         }
         let mut rows = Array2::from_shape_vec((dims[0], dims[1]), values).expect("the tensor's own size");

@@ -14,7 +14,12 @@ pub trait Engine: Send + Sync {
 
     /// Tokens `[B, N, D]` through all blocks in order. `tap(i, tokens)` is called with the tokens after every block i for
     /// which `wanted(i)`; the states are before the final norm.
-    fn run(&self, tokens: Tensor<3>, wanted: &dyn Fn(usize) -> bool, tap: &mut dyn FnMut(usize, Tensor<3>)) -> Tensor<3>;
+    fn run(
+        &self,
+        tokens: Tensor<3>,
+        wanted: &dyn Fn(usize) -> bool,
+        tap: &mut dyn FnMut(usize, Tensor<3>),
+    ) -> Tensor<3>;
 }
 
 /// burn's own operations: any backend.
@@ -33,7 +38,12 @@ impl Engine for Composed {
         "composed"
     }
 
-    fn run(&self, tokens: Tensor<3>, wanted: &dyn Fn(usize) -> bool, tap: &mut dyn FnMut(usize, Tensor<3>)) -> Tensor<3> {
+    fn run(
+        &self,
+        tokens: Tensor<3>,
+        wanted: &dyn Fn(usize) -> bool,
+        tap: &mut dyn FnMut(usize, Tensor<3>),
+    ) -> Tensor<3> {
         let mut x = tokens;
         for (i, block) in self.0.iter().enumerate() {
             x = block.forward(x);

@@ -35,8 +35,7 @@ impl Axis {
             // Truncation towards zero, as both libraries do.
             let first = ((centre - support + 0.5).max(0.0)) as usize;
             let last = ((centre + support + 0.5) as usize).min(input);
-            let mut weights: Vec<f64> =
-                (first..last).map(|x| kernel((x as f64 - centre + 0.5) / stretch)).collect();
+            let mut weights: Vec<f64> = (first..last).map(|x| kernel((x as f64 - centre + 0.5) / stretch)).collect();
             let sum: f64 = weights.iter().sum();
             weights.iter_mut().for_each(|w| *w /= sum);
             axis.first.push(first);

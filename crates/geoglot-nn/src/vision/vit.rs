@@ -165,7 +165,10 @@ impl VitConfig {
             return Some("the class token has a position but does not exist".into());
         }
         if let PatchKind::Wavelength(w) = self.embed
-            && (w.heads == 0 || w.embedding == 0 || !w.embedding.is_multiple_of(2) || !w.embedding.is_multiple_of(w.heads))
+            && (w.heads == 0
+                || w.embedding == 0
+                || !w.embedding.is_multiple_of(2)
+                || !w.embedding.is_multiple_of(w.heads))
         {
             return Some(format!("wavelength embedding of width {} in {} heads", w.embedding, w.heads));
         }

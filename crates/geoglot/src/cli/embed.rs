@@ -11,7 +11,7 @@ use geoglot::models::vision::{ImageTower, load_image_tower};
 use geoglot::raster::SceneArg;
 use geoglot::workflow::archive::{space_of, text_features, text_space, text_tower};
 use geoglot::workflow::embed::{DateRule, EmbedOptions, Embedded, Plan, embed};
-use geoglot::workflow::similarity::similarity;
+use geoglot::workflow::similarity::{Prompts, similarity};
 
 use super::common::{DeviceArg, Usage, interrupt_flag, registry};
 use super::index::{date, share, texts};
@@ -132,14 +132,13 @@ impl SceneArgs {
         open: impl FnOnce() -> anyhow::Result<Writer>,
     ) -> anyhow::Result<(Plan, Embedded)> {
         let options = self.options(patches)?;
-        let registry = registry(self.sensors.as_ref())?;
-        let plan = Plan::new(&self.parsed()?, &registry, tower, &options)?;
+        let plan = Plan::new(&self.parsed()?, registry(self.sensors.as_ref())?, tower, options)?;
         print_warnings(&plan.warnings);
         run.stage("open");
         let mut writer = open()?;
         let stop = interrupt_flag();
         let mut tiles = Pixels::new("embedding");
-        let done = embed(&plan, &registry, tower, space, &mut writer, &options, &stop, |done, all| tiles.set(done, all))?;
+        let done = embed(&plan, tower, space, &mut writer, &stop, |done, all| tiles.set(done, all))?;
         drop(tiles);
         run.stage("embed");
         run.inputs.clone_from(&plan.bands);
@@ -154,7 +153,10 @@ impl SceneArgs {
             run.results.insert(name.into(), value.into());
         }
         if done.interrupted {
-            anyhow::bail!("interrupted; {} records are in the archive, the same command (with --resume for `embed`) continues", writer.len());
+            anyhow::bail!(
+                "interrupted; {} records are in the archive, the same command (with --resume for `embed`) continues",
+                writer.len()
+            );
         }
         if done.added + done.present == 0 {
             eprintln!("warning: no tile has enough data (--max-nodata {})", self.max_nodata);
@@ -213,11 +215,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     run.stage("export");
     let mut maps = Vec::new();
     if let Some(features) = &features {
-        let registry = registry(args.scenes.sensors.as_ref())?;
+        let (prompts, folder) = (Prompts { names: &args.text, features }, args.out.join("similarity"));
         for (arg, stem) in scenes.iter().zip(stems(&scenes)) {
-            let tower = tower.as_ref();
-            let folder = args.out.join("similarity");
-            maps.push(similarity(arg, &plan, tower, &registry, &archive, &args.text, features, &folder, &stem)?);
+            maps.push(similarity(arg, &plan, tower.as_ref(), &archive, prompts, &folder, &stem)?);
         }
         run.stage("similarity");
     }

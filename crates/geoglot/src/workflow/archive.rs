@@ -44,7 +44,7 @@ pub fn text_tower(space: &str, model: &str, named: Option<&str>, device: &Device
     let own = may_have_text(model).then(|| text::open(model, device));
     match own {
         Some(Ok(tower)) if tower.space().name == space => Ok(tower),
-        Some(Err(problem)) => text::open_space(space, device).map_err(|_| problem.into()),
+        Some(Err(problem)) => text::open_space(space, device).map_err(|_| anyhow::Error::from(problem)),
         _ => text::open_space(space, device).map_err(anyhow::Error::from),
     }
     .with_context(|| format!("no text tower of the space `{space}` was found; name one with --text-model"))

@@ -125,6 +125,8 @@ pub struct Embedded {
 #[derive(Debug)]
 pub struct Plan {
     scenes: Vec<SceneArg>,
+    registry: Registry,
+    options: EmbedOptions,
     tile: usize,
     stride: usize,
     patches: Option<PatchGrid>,
@@ -142,20 +144,35 @@ impl Plan {
     /// As [`TowerScene::open`]; sizes that make no sense; patches that make no regular grid; dates that are not found.
     pub fn new(
         scenes: &[SceneArg],
-        registry: &Registry,
+        registry: Registry,
         tower: &dyn ImageTower,
-        options: &EmbedOptions,
+        options: EmbedOptions,
     ) -> anyhow::Result<Self> {
         let tile = options.tile.unwrap_or(tower.preprocess().size.0);
         let stride = options.stride.unwrap_or(tile);
         if tile < tower.patch() || stride == 0 || options.batch == 0 {
-            bail!("a tile of {tile} px every {stride} px in batches of {}: a tile is at least one patch of the model ({} px), the others at least 1", options.batch, tower.patch());
+            bail!(
+                "a tile of {tile} px every {stride} px in batches of {}: a tile is at least one patch of the model ({} px), the others at \
+                 least 1",
+                options.batch,
+                tower.patch()
+            );
         }
-        let mut plan = Self { scenes: scenes.to_vec(), tile, stride, patches: None, tiles: 0, bands: Vec::new(), warnings: Vec::new() };
+        let mut plan = Self {
+            scenes: scenes.to_vec(),
+            registry,
+            options,
+            tile,
+            stride,
+            patches: None,
+            tiles: 0,
+            bands: Vec::new(),
+            warnings: Vec::new(),
+        };
         for arg in scenes {
-            let scene = TowerScene::open(arg, tower, registry, true)?;
-            options.date.of(arg)?;
-            if options.patches && plan.patches.is_none() {
+            let scene = TowerScene::open(arg, tower, &plan.registry, true)?;
+            plan.options.date.of(arg)?;
+            if plan.options.patches && plan.patches.is_none() {
                 plan.patches = Some(patch_grid(&scene, tower, tile)?);
             }
             plan.tiles += plan.tiles_of(scene.grid());
@@ -174,9 +191,9 @@ impl Plan {
         self.patches.as_ref()
     }
 
-    /// Side of a tile in pixels.
-    pub fn tile(&self) -> usize {
-        self.tile
+    /// Sensors by which bands are bound.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     fn tiles_of(&self, grid: &Grid) -> usize {
@@ -241,9 +258,7 @@ struct Counts {
 /// What all threads share.
 struct Job<'a> {
     plan: &'a Plan,
-    registry: &'a Registry,
     tower: &'a dyn ImageTower,
-    options: &'a EmbedOptions,
     /// The archive as it was at the start.
     archive: Archive,
     counts: Counts,
@@ -260,21 +275,18 @@ struct Job<'a> {
 /// An archive of another space; damaged files; a full disk. What was computed before is in the archive.
 pub fn embed(
     plan: &Plan,
-    registry: &Registry,
     tower: &dyn ImageTower,
     space: &Space,
     writer: &mut Writer,
-    options: &EmbedOptions,
     stop: &AtomicBool,
     mut progress: impl FnMut(usize, usize),
 ) -> anyhow::Result<Embedded> {
     writer.space().check(space)?;
     let archive = Archive::open(writer.path())?;
-    let job = Job { plan, registry, tower, options, archive, counts: Counts::default(), stop };
-    let mut result = Embedded { tiles: plan.tiles, ..Embedded::default() };
-    let mut done = 0;
-    let outcome = std::thread::scope(|threads| -> anyhow::Result<()> {
-        let (to_prepare, tiles) = sync_channel(options.batch);
+    let job = Job { plan, tower, archive, counts: Counts::default(), stop };
+    let mut sink = Sink { writer, space, records: Vec::new(), since: Instant::now(), added: 0, tiles: 0 };
+    std::thread::scope(|threads| -> anyhow::Result<()> {
+        let (to_prepare, tiles) = sync_channel(plan.options.batch);
         let (to_encode, batches) = sync_channel(WAITING);
         let job = &job;
         let failed = to_encode.clone();
@@ -289,54 +301,67 @@ pub fn embed(
                 let _ = to_encode.send(Err(problem));
             }
         });
-        let mut pending = Pending { records: Vec::new(), since: Instant::now() };
-        let worked = (|| {
-            for ready in batches {
-                let ready: Batch = ready?;
-                done += ready.tiles.len();
-                pending.records.extend(job.encode(ready)?);
-                if pending.records.len() >= FLUSH || pending.since.elapsed() > FLUSH_AFTER {
-                    result.added += pending.write(writer, space)?;
-                }
-                progress(done + job.counts.passed_over.load(Ordering::Relaxed), plan.tiles.max(1));
-            }
-            Ok(())
-        })();
+        let worked = job.work(batches, &mut sink, &mut progress);
         // Also after a failure: nothing that was computed is lost.
-        result.added += pending.write(writer, space)?;
+        sink.write()?;
         worked
-    });
-    let passed_over = job.counts.passed_over.into_inner();
-    result.present = job.counts.present.into_inner();
-    result.without_data = job.counts.without_data.into_inner();
-    result.interrupted = done + passed_over < plan.tiles && stop.load(Ordering::SeqCst);
-    outcome?;
-    progress(done + passed_over, plan.tiles.max(1));
-    Ok(result)
+    })?;
+    let done = sink.tiles + job.counts.passed_over.into_inner();
+    progress(done, plan.tiles.max(1));
+    Ok(Embedded {
+        tiles: plan.tiles,
+        added: sink.added,
+        present: job.counts.present.into_inner(),
+        without_data: job.counts.without_data.into_inner(),
+        interrupted: done < plan.tiles && stop.load(Ordering::SeqCst),
+    })
 }
 
-/// Records that wait to be written.
-struct Pending {
+/// Where records go: they wait until there are enough for a segment.
+struct Sink<'a> {
+    writer: &'a mut Writer,
+    space: &'a Space,
     records: Vec<Record>,
     since: Instant,
+    added: usize,
+    tiles: usize,
 }
 
-impl Pending {
-    fn write(&mut self, writer: &mut Writer, space: &Space) -> anyhow::Result<usize> {
+impl Sink<'_> {
+    fn write(&mut self) -> anyhow::Result<()> {
         self.since = Instant::now();
-        if self.records.is_empty() {
-            return Ok(0);
+        if !self.records.is_empty() {
+            self.added += self.writer.add(self.space, std::mem::take(&mut self.records))?.added;
         }
-        Ok(writer.add(space, std::mem::take(&mut self.records))?.added)
+        Ok(())
     }
 }
 
 impl Job<'_> {
+    /// Runs the network on every batch.
+    fn work(
+        &self,
+        batches: Receiver<anyhow::Result<Batch>>,
+        sink: &mut Sink<'_>,
+        progress: &mut impl FnMut(usize, usize),
+    ) -> anyhow::Result<()> {
+        for batch in batches {
+            let batch = batch?;
+            sink.tiles += batch.tiles.len();
+            sink.records.extend(self.encode(batch)?);
+            if sink.records.len() >= FLUSH || sink.since.elapsed() > FLUSH_AFTER {
+                sink.write()?;
+            }
+            progress(sink.tiles + self.counts.passed_over.load(Ordering::Relaxed), self.plan.tiles.max(1));
+        }
+        Ok(())
+    }
+
     /// Reads the tiles that are to be embedded, scene by scene.
     fn read(&self, to: &SyncSender<Tile>) -> anyhow::Result<()> {
         for arg in &self.plan.scenes {
-            let scene = Arc::new(TowerScene::open(arg, self.tower, self.registry, false)?);
-            let time = self.options.date.of(arg)?;
+            let scene = Arc::new(TowerScene::open(arg, self.tower, &self.plan.registry, false)?);
+            let time = self.plan.options.date.of(arg)?;
             let grid = scene.grid();
             let read_tile = |place: Place, windows: &[(usize, Window)]| -> anyhow::Result<bool> {
                 if self.stop.load(Ordering::SeqCst) {
@@ -393,7 +418,7 @@ impl Job<'_> {
         for (token, window, id) in missing {
             let (col, row) = (window.col as isize - place.col, window.row as isize - place.row);
             let nodata = values.nodata(Window::new(col as usize, row as usize, window.width, window.height));
-            if nodata > self.options.max_nodata || nodata >= 1.0 {
+            if nodata > self.plan.options.max_nodata || nodata >= 1.0 {
                 self.counts.without_data.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
@@ -411,7 +436,7 @@ impl Job<'_> {
             window: Some(window),
             time,
             sensor: scene.sensor().map(str::to_owned),
-            cloud: self.options.cloud,
+            cloud: self.plan.options.cloud,
             nodata: Some(nodata),
             ..Meta::new(id, scene.source())
         })
@@ -426,11 +451,11 @@ impl Job<'_> {
             let image = tile.scene.prepare(&tile.values)?;
             let fits = current.as_ref().is_some_and(|s| Arc::ptr_eq(s, &tile.scene))
                 && images.first().is_none_or(|i| i.dim() == image.dim());
-            if !fits || images.len() >= self.options.batch {
+            if !fits || images.len() >= self.plan.options.batch {
                 self.send(&current, &mut images, &mut waiting, to);
             }
             let thumbnail =
-                if self.options.thumbnails { Some(tile.scene.thumbnail(&tile.values)?) } else { None };
+                if self.plan.options.thumbnails { Some(tile.scene.thumbnail(&tile.values)?) } else { None };
             images.push(image);
             waiting.push((tile.targets, thumbnail));
             current = Some(tile.scene);

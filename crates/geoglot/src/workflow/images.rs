@@ -28,8 +28,9 @@ const THUMBNAIL: usize = 128;
 /// As [`Scene::open`], and damaged pictures.
 pub fn open_scene(arg: &SceneArg, registry: &Registry) -> anyhow::Result<Scene> {
     if arg.path.is_file() && ImageSource::recognises(&arg.path)? {
-        let image = Picture { image: ImageSource::open(&arg.path)?, pixels: OnceLock::new() };
-        return Ok(Scene::from_sources(vec![(arg.clone(), Arc::new(image))], registry, OpenOptions::default())?);
+        let image: Arc<dyn BandSource> =
+            Arc::new(Picture { image: ImageSource::open(&arg.path)?, pixels: OnceLock::new() });
+        return Ok(Scene::from_sources(vec![(arg.clone(), image)], registry, OpenOptions::default())?);
     }
     Ok(Scene::open(std::slice::from_ref(arg), registry, OpenOptions::default())?)
 }

@@ -6,7 +6,7 @@ use ndarray::{Array2, Array3};
 
 use super::embed::Plan;
 use super::images::TowerScene;
-use crate::core::{Registry, Window};
+use crate::core::Window;
 use crate::index::Archive;
 use crate::models::vision::ImageTower;
 use crate::raster::preview::{heat_map, with_color_bar};
@@ -24,24 +24,31 @@ pub struct SimilarityFiles {
     pub pictures: Vec<PathBuf>,
 }
 
-/// Writes `<stem>.tif` and `<stem>-<k>.png` into `folder`: cosines of the text `features` [K, D] (rows of length 1, named `prompts`) with
-/// the patch vectors of `arg` in the archive, which [`super::embed::embed`] has put there.
+/// Texts and their vectors.
+#[derive(Debug, Clone, Copy)]
+pub struct Prompts<'a> {
+    /// Names of the raster's bands.
+    pub names: &'a [String],
+    /// Vectors [K, D], rows of length 1.
+    pub features: &'a Array2<f32>,
+}
+
+/// Writes `<stem>.tif` and `<stem>-<k>.png` into `folder`: cosines of texts with the patch vectors of `arg` in the archive, which
+/// [`super::embed::embed`] has put there.
 ///
 /// # Errors
 /// What reading the archive and writing the files may say.
-#[expect(clippy::too_many_arguments, reason = "one call, all of them different things")]
 pub fn similarity(
     arg: &SceneArg,
     plan: &Plan,
     tower: &dyn ImageTower,
-    registry: &Registry,
     archive: &Archive,
-    prompts: &[String],
-    features: &Array2<f32>,
+    prompts: Prompts<'_>,
     folder: &Path,
     stem: &str,
 ) -> anyhow::Result<SimilarityFiles> {
-    let scene = TowerScene::open(arg, tower, registry, true)?;
+    let (features, prompts) = (prompts.features, prompts.names);
+    let scene = TowerScene::open(arg, tower, plan.registry(), true)?;
     let patches = plan.patches().ok_or_else(|| anyhow::anyhow!("similarity maps need patch vectors"))?;
     let grid = patches.raster(scene.grid());
     let raster = folder.join(format!("{stem}.tif"));

@@ -243,8 +243,7 @@ mod tests {
                 .run();
                 for i in 0..m {
                     for j in 0..n {
-                        let exact: f64 =
-                            (0..k).map(|x| f64::from(left[i * k + x]) * f64::from(right[x * n + j])).sum();
+                        let exact: f64 = (0..k).map(|x| f64::from(left[i * k + x]) * f64::from(right[x * n + j])).sum();
                         let expected = (exact as f32 + bias[j] + if add { 0.5 } else { 0.0 }).max(0.0);
                         let found = out[i * stride + j];
                         assert!((found - expected).abs() < 1e-3, "{m}×{k}×{n} at {i},{j}: {found} {expected}");

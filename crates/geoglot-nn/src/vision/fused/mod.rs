@@ -85,7 +85,12 @@ impl Engine for Fused {
         "fused-f32"
     }
 
-    fn run(&self, tokens: Tensor<3>, wanted: &dyn Fn(usize) -> bool, tap: &mut dyn FnMut(usize, Tensor<3>)) -> Tensor<3> {
+    fn run(
+        &self,
+        tokens: Tensor<3>,
+        wanted: &dyn Fn(usize) -> bool,
+        tap: &mut dyn FnMut(usize, Tensor<3>),
+    ) -> Tensor<3> {
         let dims = tokens.dims();
         let [batch, n, width] = dims;
         assert_eq!(width, self.width, "tokens of width {width}, the blocks have {}", self.width);
@@ -222,7 +227,8 @@ fn attend(qkv: &[f32], n: usize, width: usize, first: usize, head: usize, out: &
         };
         let plain = (None, false, None);
         let (bias, add, activation) = plain;
-        Product { rows, left: queries, right, bias, add, activation, out: &mut *scores, stride: n, scratch: pack }.run();
+        Product { rows, left: queries, right, bias, add, activation, out: &mut *scores, stride: n, scratch: pack }
+            .run();
         softmax_rows(scores, n);
         let weights = copy(scores, n);
         Product { rows, left: weights, right: values, bias, add, activation, out, stride: head, scratch: pack }.run();
