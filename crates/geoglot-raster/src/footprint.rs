@@ -94,7 +94,8 @@ impl Footprints {
             let unit = if from.is_latlong() { 1f64.to_radians() } else { 1.0 };
             let mut point = (lon * unit, lat * unit, 0.0);
             let moved = proj4rs::transform::transform(from, to, &mut point);
-            (lon, lat) = if moved.is_ok() { (point.0.to_degrees(), point.1.to_degrees()) } else { (f64::NAN, f64::NAN) };
+            (lon, lat) =
+                if moved.is_ok() { (point.0.to_degrees(), point.1.to_degrees()) } else { (f64::NAN, f64::NAN) };
         }
         if !(-180.0..=180.0).contains(&lon) {
             lon = (lon + 180.0).rem_euclid(360.0) - 180.0;

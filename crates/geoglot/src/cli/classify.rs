@@ -139,9 +139,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn labels(image: &Classified, names: &[String]) -> Vec<Value> {
-    let label = |r: &geoglot::workflow::classify::Ranked| {
-        json!({ "label": names[r.label], "probability": r.probability, "cosine": r.cosine })
-    };
+    let label = |r: &geoglot::workflow::classify::Ranked| json!({ "label": names[r.label], "probability": r.probability, "cosine": r.cosine });
     image.labels.iter().map(label).collect()
 }
 

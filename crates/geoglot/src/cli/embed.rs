@@ -241,7 +241,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 fn stems(scenes: &[SceneArg]) -> Vec<String> {
     let labels: Vec<String> = scenes.iter().map(SceneArg::label).collect();
     let is_double = |k: usize| labels.iter().filter(|l| **l == labels[k]).count() > 1;
-    (0..labels.len()).map(|k| if is_double(k) { format!("{}-{}", labels[k], k + 1) } else { labels[k].clone() }).collect()
+    (0..labels.len())
+        .map(|k| if is_double(k) { format!("{}-{}", labels[k], k + 1) } else { labels[k].clone() })
+        .collect()
 }
 
 /// Saves `run.json` beside a result file, under the file's name.

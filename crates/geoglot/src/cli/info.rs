@@ -3,8 +3,8 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use clap::Args as ClapArgs;
 use burn::tensor::Device;
+use clap::Args as ClapArgs;
 use geoglot::core::Registry;
 use geoglot::models::mmlgnet::load_card;
 use geoglot::models::vision::{ImageOptions, ImageTower, load_image_tower_from};

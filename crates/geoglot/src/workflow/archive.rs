@@ -37,7 +37,12 @@ pub fn may_have_text(model: &str) -> bool {
 ///
 /// # Errors
 /// No tower found, with what helps; what loading may say.
-pub fn text_tower(space: &str, model: &str, named: Option<&str>, device: &Device) -> anyhow::Result<Box<dyn TextTower>> {
+pub fn text_tower(
+    space: &str,
+    model: &str,
+    named: Option<&str>,
+    device: &Device,
+) -> anyhow::Result<Box<dyn TextTower>> {
     if let Some(name) = named {
         return Ok(text::open(name, device)?);
     }
@@ -121,7 +126,8 @@ impl Question {
             }
         }
         if let Some(image) = &self.image {
-            let tower = load_image_tower(model, device).context("an image query needs the archive's model (--model)")?;
+            let tower =
+                load_image_tower(model, device).context("an image query needs the archive's model (--model)")?;
             space.check(&space_of(tower.as_ref(), model))?;
             sum = sum.plus(&embed_image(image, tower.as_ref(), registry)?, 1.0)?;
         }

@@ -45,8 +45,9 @@ impl Pair {
     pub fn open(model: &str, text_model: Option<&str>, device: &Device) -> anyhow::Result<Self> {
         if text_model.is_none() && may_have_text(model) {
             let folder = Hub::from_env()?.resolve(model)?.folder;
-            let model = ImageTextModel::load(&folder, device)
-                .context("classes in words need both sides of an image–text model; name a text tower with --text-model")?;
+            let model = ImageTextModel::load(&folder, device).context(
+                "classes in words need both sides of an image–text model; name a text tower with --text-model",
+            )?;
             // One label alone has probability 1 under a softmax, and under no sigmoid.
             let zero = Array2::zeros((1, model.image.width()));
             let alone = model.probabilities(&zero, &zero)[[0, 0]];
@@ -60,8 +61,7 @@ impl Pair {
 
     /// Cosines [B, K] and, if the model has them, probabilities [B, K].
     fn scores(&self, images: &Array2<f32>, features: &Array2<f32>) -> (Array2<f32>, Option<Array2<f32>>) {
-        let probabilities =
-            (self.probability != Probability::None).then(|| self.model.probabilities(images, features));
+        let probabilities = (self.probability != Probability::None).then(|| self.model.probabilities(images, features));
         (images.dot(&features.t()), probabilities)
     }
 }

@@ -42,7 +42,10 @@ impl DateRule {
             Self::FromName => {
                 let name = arg.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
                 time_in_name(&name).map(Some).with_context(|| {
-                    format!("{}: its name has no date (YYYYMMDD or YYYY-MM-DD); give one with --date", arg.path.display())
+                    format!(
+                        "{}: its name has no date (YYYYMMDD or YYYY-MM-DD); give one with --date",
+                        arg.path.display()
+                    )
                 })
             }
         }
@@ -58,7 +61,9 @@ fn time_in_name(name: &str) -> Option<Time> {
         }
         let (year, month, day, rest) = match (name.get(at..at + 8), name.get(at..at + 10)) {
             (Some(d), _) if digits(d) => (&d[..4], &d[4..6], &d[6..], &name[at + 8..]),
-            (_, Some(d)) if d[4..].starts_with('-') && d[7..].starts_with('-') => (&d[..4], &d[5..7], &d[8..], &name[at + 10..]),
+            (_, Some(d)) if d[4..].starts_with('-') && d[7..].starts_with('-') => {
+                (&d[..4], &d[5..7], &d[8..], &name[at + 10..])
+            }
             _ => return None,
         };
         let clock = rest.strip_prefix('T').and_then(|t| t.get(..6)).filter(|t| digits(t));
@@ -427,7 +432,14 @@ impl Job<'_> {
         Ok((!targets.is_empty()).then(|| Tile { scene: scene.clone(), values, targets }))
     }
 
-    fn meta(&self, scene: &TowerScene, time: Option<Time>, window: Window, id: RecordId, nodata: f32) -> anyhow::Result<Meta> {
+    fn meta(
+        &self,
+        scene: &TowerScene,
+        time: Option<Time>,
+        window: Window,
+        id: RecordId,
+        nodata: f32,
+    ) -> anyhow::Result<Meta> {
         // Edges of a patch are straight enough; those of a tile may be bent by its projection.
         let ring = scene.ring(window, if self.plan.patches.is_some() { 1 } else { 4 })?;
         Ok(Meta {
@@ -454,8 +466,7 @@ impl Job<'_> {
             if !fits || images.len() >= self.plan.options.batch {
                 self.send(&current, &mut images, &mut waiting, to);
             }
-            let thumbnail =
-                if self.plan.options.thumbnails { Some(tile.scene.thumbnail(&tile.values)?) } else { None };
+            let thumbnail = if self.plan.options.thumbnails { Some(tile.scene.thumbnail(&tile.values)?) } else { None };
             images.push(image);
             waiting.push((tile.targets, thumbnail));
             current = Some(tile.scene);
@@ -472,10 +483,8 @@ impl Job<'_> {
         to: &SyncSender<anyhow::Result<Batch>>,
     ) {
         if let Some(scene) = scene.as_ref().filter(|_| !images.is_empty()) {
-            let ready = Batch {
-                images: batch(images, scene.bands(), self.tower.device()),
-                tiles: std::mem::take(tiles),
-            };
+            let ready =
+                Batch { images: batch(images, scene.bands(), self.tower.device()), tiles: std::mem::take(tiles) };
             images.clear();
             let _ = to.send(Ok(ready));
         }

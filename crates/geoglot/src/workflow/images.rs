@@ -387,7 +387,10 @@ pub fn batch(images: &[Array3<f32>], bands: &[Band], device: &Device) -> ImageBa
     let (c, h, w) = images[0].dim();
     assert!(images.iter().all(|i| i.dim() == (c, h, w)), "images of one size");
     let values: Vec<f32> = images.iter().flat_map(|i| i.iter().copied()).collect();
-    ImageBatch::preprocessed(Tensor::from_data(TensorData::new(values, [images.len(), c, h, w]), device), bands.to_vec())
+    ImageBatch::preprocessed(
+        Tensor::from_data(TensorData::new(values, [images.len(), c, h, w]), device),
+        bands.to_vec(),
+    )
 }
 
 #[cfg(test)]

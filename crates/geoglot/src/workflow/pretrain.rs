@@ -98,16 +98,14 @@ impl Prepared {
 
     /// The data as the training loop takes it.
     pub fn data(&self) -> PretrainData<'_> {
-        let modality = |((name, images, weight), texts): (&(String, DatasetImages, f64), &Vec<Vec<usize>>)| Modality {
+        let sets = self.sets.iter().zip(&self.owned);
+        let modalities = sets.map(|((name, images, weight), texts)| Modality {
             name: name.clone(),
             images,
             texts: texts.clone(),
             weight: *weight,
-        };
-        PretrainData {
-            modalities: self.sets.iter().zip(&self.owned).map(modality).collect(),
-            texts: self.features.clone(),
-        }
+        });
+        PretrainData { modalities: modalities.collect(), texts: self.features.clone() }
     }
 
     /// What identifies a run of `recipe` on these data: everything that changes its weights.

@@ -17,9 +17,8 @@ fn starts(size: usize, tile: usize, stride: usize) -> impl Iterator<Item = usize
 /// the last column and row are moved inwards to its border. Scenes smaller than a tile are one window on that side.
 pub fn tile_windows(width: usize, height: usize, tile: usize, stride: usize) -> impl Iterator<Item = Window> + Clone {
     let columns = starts(width, tile, stride);
-    starts(height, tile, stride).flat_map(move |row| {
-        columns.clone().map(move |col| Window::new(col, row, tile.min(width), tile.min(height)))
-    })
+    starts(height, tile, stride)
+        .flat_map(move |row| columns.clone().map(move |col| Window::new(col, row, tile.min(width), tile.min(height))))
 }
 
 /// Number of [`tile_windows`].
@@ -53,7 +52,12 @@ impl PatchGrid {
     ///
     /// # Errors
     /// A tile size whose patches do not cover whole pixels of the scene; the message names one that does.
-    pub fn new(preprocess: &ImagePreprocess, patch: usize, tile: usize, per_tile: (usize, usize)) -> anyhow::Result<Self> {
+    pub fn new(
+        preprocess: &ImagePreprocess,
+        patch: usize,
+        tile: usize,
+        per_tile: (usize, usize),
+    ) -> anyhow::Result<Self> {
         let (h, w) = preprocess.size;
         // Pixels of the scene a pixel of the network's input stands for, and what is cut off in front.
         let (scale, cut, whole) = match preprocess.resize {
@@ -155,7 +159,9 @@ mod tests {
 
     #[test]
     fn tiles_cover_the_scene_and_stay_inside() {
-        for (width, height, tile, stride) in [(10, 7, 4, 4), (10, 7, 4, 3), (8, 8, 4, 4), (3, 9, 4, 2), (1, 1, 4, 4), (12, 5, 5, 1)] {
+        for (width, height, tile, stride) in
+            [(10, 7, 4, 4), (10, 7, 4, 3), (8, 8, 4, 4), (3, 9, 4, 2), (1, 1, 4, 4), (12, 5, 5, 1)]
+        {
             let windows: Vec<Window> = tile_windows(width, height, tile, stride).collect();
             assert_eq!(windows.len(), tile_count(width, height, tile, stride));
             let unique: std::collections::HashSet<_> = windows.iter().collect();

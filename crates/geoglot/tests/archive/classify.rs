@@ -24,7 +24,19 @@ fn a_clip_pair_gives_probabilities() {
     let cosine = |v: &Value| v["labels"][0]["cosine"].as_f64().unwrap();
     assert!((cosine(&alone[0]) - cosine(&found[1])).abs() < 1e-5);
 
-    let csv = place.ok(&["classify", &a, &b, "--model", &model, "--labels", "water; forest, wood", "--format", "csv", "-k", "1"]);
+    let csv = place.ok(&[
+        "classify",
+        &a,
+        &b,
+        "--model",
+        &model,
+        "--labels",
+        "water; forest, wood",
+        "--format",
+        "csv",
+        "-k",
+        "1",
+    ]);
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!((lines.len(), lines[0]), (3, "image,rank,label,probability,cosine"));
     let table = place.ok(&["classify", &a, "--model", &model, "--labels", "water; forest"]);

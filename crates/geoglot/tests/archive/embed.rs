@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use geoglot::core::{Registry, Window};
 use geoglot::index::{Archive, Filter, Query};
-use geoglot::models::vision::{ImageTower, load_image_tower};
+use geoglot::models::vision::load_image_tower;
 use geoglot::raster::{OpenOptions, Scene};
 use predicates::prelude::*;
 use serde_json::{Value, json};
@@ -25,7 +25,10 @@ fn any_bands_in_one_call_and_again() {
     let args = ["embed", &rgb, &s2, "--model", &model, "--out", "o", "--date", "from-name", "--thumbnails", "--json"];
     let run = place.json(&args);
     assert_eq!(run["results"]["added"], 24);
-    assert_eq!(run["inputs"].as_array().unwrap().iter().map(|i| i["bands"].as_array().unwrap().len()).collect::<Vec<_>>(), [3, 13]);
+    assert_eq!(
+        run["inputs"].as_array().unwrap().iter().map(|i| i["bands"].as_array().unwrap().len()).collect::<Vec<_>>(),
+        [3, 13]
+    );
     let info = place.json(&["index", "info", "o/archive", "--json"]);
     assert_eq!(info["records"], 24);
     assert_eq!(info["sensors"], json!({ "rgb": 9, "sentinel-2-l1c": 15 }));
@@ -82,7 +85,8 @@ fn tiles_without_data_are_left_out() {
     // Data in 16 of 36 columns: all of the first column of tiles, a third of the second, none of the third.
     let scene = place.scene("half.tif", "rgb", 36, 12, 16);
     let run = |share: &str, out: &str| {
-        place.json(&["embed", &scene, "--model", &model, "--out", out, "--max-nodata", share, "--json"])["results"].clone()
+        place.json(&["embed", &scene, "--model", &model, "--out", out, "--max-nodata", share, "--json"])["results"]
+            .clone()
     };
     let counts = |r: &Value| (r["added"].as_u64().unwrap(), r["without data"].as_u64().unwrap());
     assert_eq!(counts(&run("0.5", "a")), (1, 2));
@@ -101,7 +105,20 @@ fn patches_have_vectors_and_a_similarity_map() {
     let model = place.model();
     // 30 × 20 px in patches of 4 px: 8 × 5 of them, the last column half outside.
     let scene = place.scene("s2.tif", "sentinel-2-l1c", 30, 20, 99);
-    let args = ["embed", &scene, "--model", &model, "--out", "o", "--patches", "--text", "water", "--text", "forest", "--json"];
+    let args = [
+        "embed",
+        &scene,
+        "--model",
+        &model,
+        "--out",
+        "o",
+        "--patches",
+        "--text",
+        "water",
+        "--text",
+        "forest",
+        "--json",
+    ];
     assert_eq!(place.json(&args)["results"]["added"], 40);
     let again = place.json(&[&args[..], &["--resume"]].concat());
     assert_eq!((&again["results"]["added"], &again["results"]["present"]), (&json!(0), &json!(40)));
@@ -129,24 +146,29 @@ fn pictures_without_place_are_welcome() {
     let place = Place::new();
     let model = place.model();
     let picture = place.picture("photo.png", 25, 13, 0);
-    place.geoglot(&["embed", &picture, "--model", &model, "--out", "o"]).assert().success().stdout(
-        predicate::str::contains("6 records added"),
-    );
+    place
+        .geoglot(&["embed", &picture, "--model", &model, "--out", "o"])
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("6 records added"));
     let info = place.json(&["index", "info", "o/archive", "--json"]);
     assert_eq!((&info["records"], &info["unplaced"], &info["bbox"]), (&json!(6), &json!(6), &Value::Null));
     let archive = Archive::open(&place.path("o/archive")).unwrap();
     assert!(Query::place(&archive, &Filter::new().bbox("0,0,1,1".parse().unwrap())).is_err());
-    assert_eq!(place.json(&["index", "search", "o/archive", "--text", "a lake", "--json"])["hits"].as_array().unwrap().len(), 6);
+    assert_eq!(
+        place.json(&["index", "search", "o/archive", "--text", "a lake", "--json"])["hits"].as_array().unwrap().len(),
+        6
+    );
 }
 
 #[test]
 fn info_shows_an_image_tower() {
     let place = Place::new();
     let model = place.model();
-    place
-        .geoglot(&["info", &model])
-        .assert()
-        .success()
-        .stdout(predicate::str::contains("12 × 12").and(predicate::str::contains("sensor registry")).and(predicate::str::contains("hashed-words-384")));
+    place.geoglot(&["info", &model]).assert().success().stdout(
+        predicate::str::contains("12 × 12")
+            .and(predicate::str::contains("sensor registry"))
+            .and(predicate::str::contains("hashed-words-384")),
+    );
     assert_eq!(place.json(&["info", &model, "--json"])["space"]["width"], 384);
 }

@@ -135,7 +135,8 @@ impl Place {
         let bands = &Registry::builtin().sensor(sensor).unwrap().bands;
         let high = bands[0].range.unwrap().1;
         let data = Array3::from_shape_fn((bands.len(), height, width), |(b, r, c)| {
-            let wave = ((r as f64 / 7.0).sin() * (c as f64 / 5.0).cos() + (b as f64 + r as f64 * c as f64 / 90.0).sin()) / 4.0;
+            let wave =
+                ((r as f64 / 7.0).sin() * (c as f64 / 5.0).cos() + (b as f64 + r as f64 * c as f64 / 90.0).sin()) / 4.0;
             if c < empty_from { (high * (0.5 + wave)) as f32 } else { f32::NAN }
         });
         let path = self.path(name);

@@ -12,7 +12,20 @@ fn filled() -> Place {
     let model = place.model();
     let rgb = place.scene("photo_20200304.tif", "rgb", 60, 36, 99);
     let s2 = place.scene("S2A_20210607.tif", "sentinel-2-l1c", 60, 36, 99);
-    place.ok(&["embed", &rgb, &s2, "--model", &model, "--out", "o", "--date", "from-name", "--cloud", "0.2", "--thumbnails"]);
+    place.ok(&[
+        "embed",
+        &rgb,
+        &s2,
+        "--model",
+        &model,
+        "--out",
+        "o",
+        "--date",
+        "from-name",
+        "--cloud",
+        "0.2",
+        "--thumbnails",
+    ]);
     place
 }
 
@@ -67,7 +80,8 @@ fn an_image_finds_itself() {
     let tile = source.read(&source.all_bands(), window).unwrap();
     let grid = source.grid().crop(window);
     let names = source.bands().iter().map(|b| b.name.as_str());
-    let mut writer = RasterWriter::create(&place.path("tile.tif"), &grid, RasterSpec::values(SampleType::F32, names, None)).unwrap();
+    let mut writer =
+        RasterWriter::create(&place.path("tile.tif"), &grid, RasterSpec::values(SampleType::F32, names, None)).unwrap();
     writer.write(grid.window(), tile.data.view(), None).unwrap();
     writer.finish().unwrap();
     let found = hits(&place, &["--image", "tile.tif:sensor=sentinel-2-l1c", "-k", "1"]);

@@ -52,7 +52,7 @@ pub fn activate(values: &mut [f32], activation: Activation) {
         Activation::Gelu => values.iter_mut().for_each(|v| *v = gelu(*v)),
         // ½x(1 + tanh u) = x·σ(2u).
         Activation::GeluTanh => {
-            values.iter_mut().for_each(|v| *v = gated(*v, 1.595_769_1 * (*v + 0.044_715 * *v * *v * *v)));
+            values.iter_mut().for_each(|v| *v = gated(*v, 1.595_769 * (*v + 0.044_715 * *v * *v * *v)));
         }
         Activation::QuickGelu => values.iter_mut().for_each(|v| *v = gated(*v, 1.702 * *v)),
         Activation::Relu => values.iter_mut().for_each(|v| *v = v.max(0.0)),

@@ -6,7 +6,8 @@ use clap::{Args as ClapArgs, ValueEnum};
 use geoglot::core::{RunManifest, atomic};
 use geoglot::index::export::{GeoParquetOptions, to_geojson, write_archive_geoparquet};
 use geoglot::index::{
-    Archive, Error as IndexError, Hit, ImportOptions, Space, VectorType, geoparquet_space, import_geoparquet, repair, verify,
+    Archive, Error as IndexError, Hit, ImportOptions, Space, VectorType, geoparquet_space, import_geoparquet, repair,
+    verify,
 };
 use geoglot::models::vision::load_image_tower;
 use geoglot::workflow::archive::space_of;
@@ -165,7 +166,10 @@ pub fn import(args: Import) -> anyhow::Result<()> {
         Err(IndexError::NotAnArchive { path, problem }) => match geoparquet_space(&args.files[0])? {
             Some(space) => drop(Archive::create(&args.archive, space, VectorType::F32)?),
             None => {
-                eprintln!("{} does not name its space: make the archive with `geoglot index create`", args.files[0].display());
+                eprintln!(
+                    "{} does not name its space: make the archive with `geoglot index create`",
+                    args.files[0].display()
+                );
                 return Err(IndexError::NotAnArchive { path, problem }.into());
             }
         },

@@ -101,7 +101,12 @@ impl Args {
             texts: self.text.clone(),
             minus: self.minus.clone(),
             templates: prompt::named(&self.templates).map_err(|e| Usage(e.to_string()))?,
-            image: self.image.as_ref().map(|t| parse_scene(std::slice::from_ref(t))).transpose()?.map(|mut v| v.remove(0)),
+            image: self
+                .image
+                .as_ref()
+                .map(|t| parse_scene(std::slice::from_ref(t)))
+                .transpose()?
+                .map(|mut v| v.remove(0)),
             place: self.place.as_deref().map(place).transpose()?,
         })
     }
@@ -115,7 +120,13 @@ impl Args {
             Some(value) => Some(Dedup { share: share("--dedup", value)?.into(), ..Dedup::default() }),
             None => None,
         };
-        Ok(SearchOptions { top_k, min_score: self.threshold, filter: self.filter.filter()?, dedup, ..SearchOptions::default() })
+        Ok(SearchOptions {
+            top_k,
+            min_score: self.threshold,
+            filter: self.filter.filter()?,
+            dedup,
+            ..SearchOptions::default()
+        })
     }
 }
 
