@@ -112,10 +112,11 @@ fn mlp_ratio() -> f64 {
 }
 
 impl SiglipTextConfig {
-    /// Whether an OpenCLIP configuration describes a SigLIP text tower.
+    /// Whether an OpenCLIP configuration describes a SigLIP text tower: no causal mask, pooled at the last position.
     pub fn is_open_clip(json: &Value) -> bool {
-        let text = json.get("model_cfg").unwrap_or(json).get("text_cfg");
-        text.and_then(|t| t.get("no_causal_mask")).and_then(Value::as_bool) == Some(true)
+        let Some(text) = json.get("model_cfg").unwrap_or(json).get("text_cfg") else { return false };
+        let unmasked = text.get("no_causal_mask").and_then(Value::as_bool) == Some(true);
+        unmasked && text.get("pool_type").and_then(Value::as_str) == Some("last")
     }
 
     /// Reads a Hugging Face `config.json` of `model_type` `siglip` or `siglip_text_model`.

@@ -11,7 +11,8 @@ use geoglot::nn::weights;
 use geoglot::raster::preview::Image;
 use geoglot::raster::{RasterSpec, RasterWriter, SampleType};
 use ndarray::Array3;
-use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -98,27 +99,50 @@ impl Place {
         self.any_band_model("model", "hashed-words-384", json!({ "radar": "rgb", "other": "rgb" }))
     }
 
-    /// A CLIP pair: image side and text side of the parity fixtures, put into one OpenCLIP folder.
+    /// A CLIP pair in one OpenCLIP folder: the text side of the parity fixtures, and an image side of made-up weights.
     pub fn clip_pair(&self) -> String {
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../geoglot-models/tests/fixtures");
-        let (images, texts) = (fixtures.join("vision/open-clip-gelu"), fixtures.join("text/openclip-gelu"));
-        let read = |folder: &Path| std::fs::read(folder.join("open_clip_model.safetensors")).unwrap();
-        let (image_bytes, text_bytes) = (read(&images), read(&texts));
-        let (image_side, text_side) =
-            (SafeTensors::deserialize(&image_bytes).unwrap(), SafeTensors::deserialize(&text_bytes).unwrap());
-        let mut tensors = image_side.tensors();
-        tensors.retain(|(name, _)| name.starts_with("visual."));
-        tensors.extend(text_side.tensors().into_iter().filter(|(name, _)| !name.starts_with("visual.")));
+        let texts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../geoglot-models/tests/fixtures/text/openclip-gelu");
+        let bytes = std::fs::read(texts.join("open_clip_model.safetensors")).unwrap();
+        let text_side = SafeTensors::deserialize(&bytes).unwrap();
+        let config = std::fs::read(texts.join("open_clip_config.json")).unwrap();
+        let mut config: Value = serde_json::from_slice(&config).unwrap();
+        let (width, layers, patch, hidden) = (16, 1, 4, 64);
+        let vision = json!({ "layers": layers, "width": width, "head_width": 8, "patch_size": patch, "image_size": SIDE });
+        config["model_cfg"]["vision_cfg"] = vision;
+        let embed = config["model_cfg"]["embed_dim"].as_u64().unwrap() as usize;
+        let block = "visual.transformer.resblocks.0";
+        let mut shapes = vec![
+            ("visual.conv1.weight".to_owned(), vec![width, 3, patch, patch]),
+            ("visual.class_embedding".into(), vec![width]),
+            ("visual.positional_embedding".into(), vec![(SIDE / patch).pow(2) + 1, width]),
+            ("visual.proj".into(), vec![width, embed]),
+            (format!("{block}.attn.in_proj_weight"), vec![3 * width, width]),
+            (format!("{block}.attn.in_proj_bias"), vec![3 * width]),
+        ];
+        for (name, to, from) in
+            [("attn.out_proj", width, width), ("mlp.c_fc", hidden, width), ("mlp.c_proj", width, hidden)]
+        {
+            shapes.push((format!("{block}.{name}.weight"), vec![to, from]));
+            shapes.push((format!("{block}.{name}.bias"), vec![to]));
+        }
+        for norm in ["visual.ln_pre", "visual.ln_post", &format!("{block}.ln_1"), &format!("{block}.ln_2")] {
+            shapes.extend(["weight", "bias"].map(|part| (format!("{norm}.{part}"), vec![width])));
+        }
+        let values: Vec<Vec<u8>> = (0..shapes.len())
+            .map(|k| {
+                let count: usize = shapes[k].1.iter().product();
+                (0..count).flat_map(|i| (((i * 37 + k * 11 + 1) as f32).sin() / 2.0).to_le_bytes()).collect()
+            })
+            .collect();
+        let made = shapes.iter().zip(&values).map(|((name, shape), values)| {
+            (name.clone(), TensorView::new(Dtype::F32, shape.clone(), values).unwrap())
+        });
+        let words = text_side.tensors().into_iter().filter(|(name, _)| !name.starts_with("visual."));
         let folder = self.path("clip");
         std::fs::create_dir_all(&folder).unwrap();
-        let bytes = safetensors::serialize(tensors, None).unwrap();
+        let bytes = safetensors::serialize(words.chain(made), None).unwrap();
         std::fs::write(folder.join("open_clip_model.safetensors"), bytes).unwrap();
-        let config = |folder: &Path| -> Value {
-            serde_json::from_slice(&std::fs::read(folder.join("open_clip_config.json")).unwrap()).unwrap()
-        };
-        let mut both = config(&images);
-        both["model_cfg"]["text_cfg"] = config(&texts)["model_cfg"]["text_cfg"].clone();
-        std::fs::write(folder.join("open_clip_config.json"), serde_json::to_vec(&both).unwrap()).unwrap();
+        std::fs::write(folder.join("open_clip_config.json"), serde_json::to_vec(&config).unwrap()).unwrap();
         std::fs::copy(texts.join("merges.txt"), folder.join("merges.txt")).unwrap();
         folder.display().to_string()
     }

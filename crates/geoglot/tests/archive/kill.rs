@@ -21,6 +21,7 @@ fn killed_in_a_loop_the_archive_stays_whole_and_is_completed() {
         let before = count();
         let mut child = Command::new(env!("CARGO_BIN_EXE_geoglot"))
             .args(args)
+            .current_dir(place.path("."))
             .env("GEOGLOT_HOME", place.path("home"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
