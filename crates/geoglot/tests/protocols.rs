@@ -217,7 +217,7 @@ fn what_cannot_be_scored_is_said() {
     fails(&["evaluate", "zero-shot", "--model", model, "--data", data, "--templates", "x"], "no template set");
     fails(&["evaluate", "zero-shot", "--model", model, "--data", data, "--prompt", "x"], "--feature-maps");
     fails(&["evaluate", "multilabel", "--model", model, "--data", data], "--threshold");
-    fails(&["evaluate"], "recipe");
+    fails(&["evaluate"], "RECIPE");
     fails(&["evaluate", "no-such-recipe.toml"], "no-such-recipe.toml");
     fails(&["pretrain", "no-such-recipe.toml"], "no-such-recipe.toml");
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::{Array2, Array3, Axis, s};
 
@@ -190,7 +190,10 @@ impl TowerScene {
     /// What opening says; bands that the tower lacks, without wavelength or without range; images smaller than a patch.
     pub fn open(arg: &SceneArg, tower: &dyn ImageTower, registry: &Registry, check_only: bool) -> anyhow::Result<Self> {
         let name = arg.path.display().to_string();
-        Self::bind(arg, tower, registry, check_only).with_context(|| name)
+        Self::bind(arg, tower, registry, check_only).map_err(|problem| {
+            // Errors of bands and sizes do not know the file; those of reading name it already.
+            if format!("{problem:#}").contains(&name) { problem } else { problem.context(name) }
+        })
     }
 
     fn bind(arg: &SceneArg, tower: &dyn ImageTower, registry: &Registry, check_only: bool) -> anyhow::Result<Self> {

@@ -107,7 +107,8 @@ impl Place {
         let config = std::fs::read(texts.join("open_clip_config.json")).unwrap();
         let mut config: Value = serde_json::from_slice(&config).unwrap();
         let (width, layers, patch, hidden) = (16, 1, 4, 64);
-        let vision = json!({ "layers": layers, "width": width, "head_width": 8, "patch_size": patch, "image_size": SIDE });
+        let vision =
+            json!({ "layers": layers, "width": width, "head_width": 8, "patch_size": patch, "image_size": SIDE });
         config["model_cfg"]["vision_cfg"] = vision;
         let embed = config["model_cfg"]["embed_dim"].as_u64().unwrap() as usize;
         let block = "visual.transformer.resblocks.0";
@@ -134,9 +135,10 @@ impl Place {
                 (0..count).flat_map(|i| (((i * 37 + k * 11 + 1) as f32).sin() / 2.0).to_le_bytes()).collect()
             })
             .collect();
-        let made = shapes.iter().zip(&values).map(|((name, shape), values)| {
-            (name.clone(), TensorView::new(Dtype::F32, shape.clone(), values).unwrap())
-        });
+        let made = shapes
+            .iter()
+            .zip(&values)
+            .map(|((name, shape), values)| (name.clone(), TensorView::new(Dtype::F32, shape.clone(), values).unwrap()));
         let words = text_side.tensors().into_iter().filter(|(name, _)| !name.starts_with("visual."));
         let folder = self.path("clip");
         std::fs::create_dir_all(&folder).unwrap();
