@@ -10,7 +10,9 @@ use geoglot::index::{Archive, Error as IndexError, Filter, Space, VectorType, Wr
 use geoglot::models::vision::{ImageTower, load_image_tower};
 use geoglot::raster::SceneArg;
 use geoglot::workflow::archive::{space_of, text_features, text_space, text_tower};
-use geoglot::workflow::embed::{DateRule, EmbedOptions, Embedded, Plan, embed};
+use geoglot::workflow::dates::DateRule;
+use geoglot::workflow::embed::{Embedded, embed};
+use geoglot::workflow::embed_plan::{EmbedOptions, Plan};
 use geoglot::workflow::similarity::{Prompts, similarity};
 
 use super::common::{DeviceArg, Usage, interrupt_flag, registry};

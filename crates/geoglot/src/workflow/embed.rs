@@ -5,15 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
 use ndarray::Array3;
 
+use super::embed_plan::Plan;
 use super::images::{Place, TowerScene, Values, batch};
-use super::tiles::{PatchGrid, tile_count, tile_windows};
-use crate::core::{BandUse, Grid, Registry, Window};
+use super::tiles::tile_windows;
+use crate::core::Window;
 use crate::index::{Archive, Footprint, Meta, Record, RecordId, Space, Time, Writer};
 use crate::models::vision::{ImageBatch, ImageTower};
-use crate::raster::SceneArg;
 
 /// Records written together: one segment of the archive, and the most that a kill can lose.
 const FLUSH: usize = 512;
@@ -21,95 +20,6 @@ const FLUSH: usize = 512;
 const FLUSH_AFTER: Duration = Duration::from_secs(30);
 /// Batches that wait for the network while others are read.
 const WAITING: usize = 2;
-
-/// When scenes were taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DateRule {
-    /// Unknown.
-    #[default]
-    Unknown,
-    /// All at this time.
-    At(Time),
-    /// Each scene's file name says it: YYYYMMDD or YYYY-MM-DD, optionally followed by THHMMSS.
-    FromName,
-}
-
-impl DateRule {
-    fn of(&self, arg: &SceneArg) -> anyhow::Result<Option<Time>> {
-        match self {
-            Self::Unknown => Ok(None),
-            Self::At(time) => Ok(Some(*time)),
-            Self::FromName => {
-                let name = arg.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                time_in_name(&name).map(Some).with_context(|| {
-                    format!(
-                        "{}: its name has no date (YYYYMMDD or YYYY-MM-DD); give one with --date",
-                        arg.path.display()
-                    )
-                })
-            }
-        }
-    }
-}
-
-/// The first date in a file name.
-fn time_in_name(name: &str) -> Option<Time> {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    (0..name.len()).filter(|&at| name.is_char_boundary(at)).find_map(|at| {
-        if name[..at].ends_with(|c: char| c.is_ascii_digit()) {
-            return None;
-        }
-        let (year, month, day, rest) = match (name.get(at..at + 8), name.get(at..at + 10)) {
-            (Some(d), _) if digits(d) => (&d[..4], &d[4..6], &d[6..], &name[at + 8..]),
-            (_, Some(d)) if d[4..].starts_with('-') && d[7..].starts_with('-') => {
-                (&d[..4], &d[5..7], &d[8..], &name[at + 10..])
-            }
-            _ => return None,
-        };
-        let clock = rest.strip_prefix('T').and_then(|t| t.get(..6)).filter(|t| digits(t));
-        let clock = clock.map_or("00:00:00".into(), |t| format!("{}:{}:{}", &t[..2], &t[2..4], &t[4..]));
-        if rest.starts_with(|c: char| c.is_ascii_digit()) || !("1957".."2200").contains(&year) {
-            return None;
-        }
-        Time::parse(&format!("{year}-{month}-{day}T{clock}Z")).ok()
-    })
-}
-
-/// How scenes are embedded.
-#[derive(Debug, Clone)]
-pub struct EmbedOptions {
-    /// Side of a tile in pixels; the tower's input size when `None`.
-    pub tile: Option<usize>,
-    /// Pixels between tiles; the tile's side when `None`.
-    pub stride: Option<usize>,
-    /// Tiles (patches) with a larger share of pixels without data are left out, 0–1.
-    pub max_nodata: f32,
-    /// Tiles the network sees at a time.
-    pub batch: usize,
-    /// One vector a patch instead of one a tile.
-    pub patches: bool,
-    /// Store a small picture of every tile.
-    pub thumbnails: bool,
-    /// When the scenes were taken.
-    pub date: DateRule,
-    /// Cloud share of the scenes, 0–1.
-    pub cloud: Option<f32>,
-}
-
-impl Default for EmbedOptions {
-    fn default() -> Self {
-        Self {
-            tile: None,
-            stride: None,
-            max_nodata: 0.5,
-            batch: 8,
-            patches: false,
-            thumbnails: false,
-            date: DateRule::Unknown,
-            cloud: None,
-        }
-    }
-}
 
 /// What [`embed`] did.
 #[derive(Debug, Clone, Default)]
@@ -124,113 +34,6 @@ pub struct Embedded {
     pub without_data: usize,
     /// Whether it was stopped before the end.
     pub interrupted: bool,
-}
-
-/// Scenes checked against a tower, before anything is computed or written.
-#[derive(Debug)]
-pub struct Plan {
-    scenes: Vec<SceneArg>,
-    registry: Registry,
-    options: EmbedOptions,
-    tile: usize,
-    stride: usize,
-    patches: Option<PatchGrid>,
-    tiles: usize,
-    /// Band mapping of each scene.
-    pub bands: Vec<BandUse>,
-    /// What the user should know about the files.
-    pub warnings: Vec<String>,
-}
-
-impl Plan {
-    /// Opens every scene, binds its bands and counts its tiles.
-    ///
-    /// # Errors
-    /// As [`TowerScene::open`]; sizes that make no sense; patches that make no regular grid; dates that are not found.
-    pub fn new(
-        scenes: &[SceneArg],
-        registry: Registry,
-        tower: &dyn ImageTower,
-        options: EmbedOptions,
-    ) -> anyhow::Result<Self> {
-        let tile = options.tile.unwrap_or(tower.preprocess().size.0);
-        let stride = options.stride.unwrap_or(tile);
-        if tile < tower.patch() || stride == 0 || options.batch == 0 {
-            bail!(
-                "a tile of {tile} px every {stride} px in batches of {}: a tile is at least one patch of the model ({} px), the others at \
-                 least 1",
-                options.batch,
-                tower.patch()
-            );
-        }
-        let mut plan = Self {
-            scenes: scenes.to_vec(),
-            registry,
-            options,
-            tile,
-            stride,
-            patches: None,
-            tiles: 0,
-            bands: Vec::new(),
-            warnings: Vec::new(),
-        };
-        for arg in scenes {
-            let scene = TowerScene::open(arg, tower, &plan.registry, true)?;
-            plan.options.date.of(arg)?;
-            if plan.options.patches && plan.patches.is_none() {
-                plan.patches = Some(patch_grid(&scene, tower, tile)?);
-            }
-            plan.tiles += plan.tiles_of(scene.grid());
-            plan.bands.push(scene.band_use());
-            for warning in scene.warnings().iter().map(|w| format!("{}: {w}", arg.path.display())) {
-                if !plan.warnings.contains(&warning) {
-                    plan.warnings.push(warning);
-                }
-            }
-        }
-        Ok(plan)
-    }
-
-    /// The patch grid, when patches are embedded.
-    pub fn patches(&self) -> Option<&PatchGrid> {
-        self.patches.as_ref()
-    }
-
-    /// Sensors by which bands are bound.
-    pub fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
-    fn tiles_of(&self, grid: &Grid) -> usize {
-        match &self.patches {
-            Some(patches) => patches.tile_count(grid),
-            None => tile_count(grid.width, grid.height, self.tile, self.stride),
-        }
-    }
-
-    /// What tells records of this band set and tiling from others of the same windows.
-    fn variant(&self, scene: &TowerScene) -> String {
-        match &self.patches {
-            Some(_) => format!("patches of {} px tiles {}", self.tile, scene.band_key()),
-            None => scene.band_key(),
-        }
-    }
-
-    /// The id of a window's record.
-    pub fn id(&self, scene: &TowerScene, window: Window, tower: &dyn ImageTower) -> RecordId {
-        RecordId::new(scene.source(), Some(window), tower.fingerprint(), &self.variant(scene))
-    }
-}
-
-/// The patch grid of a tower, whose number of patches a tile is found by trying.
-fn patch_grid(scene: &TowerScene, tower: &dyn ImageTower, tile: usize) -> anyhow::Result<PatchGrid> {
-    let values = Values {
-        data: Array3::zeros((scene.bands().len(), tile, tile)),
-        mask: ndarray::Array2::from_elem((tile, tile), true),
-    };
-    let image = scene.prepare(&values)?;
-    let [_, rows, cols, _] = tower.tokens(&batch(&[image], scene.bands(), tower.device()))?.dims();
-    PatchGrid::new(tower.preprocess(), tower.patch(), tile, (rows, cols))
 }
 
 /// A record to be, and which of its tile's vectors it gets.
@@ -508,26 +311,5 @@ impl Job<'_> {
             }
         }
         Ok(records)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_are_read_from_names() {
-        for (name, expected) in [
-            ("S2A_MSIL2A_20200601T101559_N0214_R065_T32UQD.tif", Some("2020-06-01T10:15:59Z")),
-            ("LC08_L2SP_193026_20190420_20200829_02_T1.tif", Some("2019-04-20T00:00:00Z")),
-            ("city-2021-12-31.tif", Some("2021-12-31T00:00:00Z")),
-            ("tile_99999999.tif", None),
-            ("123420200101.tif", None),
-            ("20201301.tif", None),
-            ("ähnlich.tif", None),
-            ("", None),
-        ] {
-            assert_eq!(time_in_name(name).map(|t| t.to_string()).as_deref(), expected, "{name}");
-        }
     }
 }

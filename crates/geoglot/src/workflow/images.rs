@@ -176,7 +176,7 @@ pub struct TowerScene {
     bands: Vec<Band>,
     preprocess: BoundPreprocess,
     /// Limits of each band that become 0 and 255, for towers that read bytes.
-    display: Option<Vec<Option<(f32, f32)>>>,
+    display: Option<Vec<BandLimits>>,
     footprints: Option<Footprints>,
     source: String,
     warnings: Vec<String>,
@@ -358,8 +358,11 @@ impl TowerScene {
     }
 }
 
+/// Values of one band that become 0 and 255; `None` for a band that is such numbers already.
+type BandLimits = Option<(f32, f32)>;
+
 /// Limits that become 0 and 255 for a tower trained on 8-bit pictures; `None` when all bands are such numbers already.
-fn display_limits(bands: &[Band], warnings: &mut Vec<String>) -> anyhow::Result<Option<Vec<Option<(f32, f32)>>>> {
+fn display_limits(bands: &[Band], warnings: &mut Vec<String>) -> anyhow::Result<Option<Vec<BandLimits>>> {
     let mut limits = Vec::new();
     for band in bands {
         limits.push(match (band.unit, band.range) {

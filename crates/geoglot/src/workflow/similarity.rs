@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, Array3};
 
-use super::embed::Plan;
+use super::embed_plan::Plan;
 use super::images::TowerScene;
 use crate::core::Window;
 use crate::index::Archive;

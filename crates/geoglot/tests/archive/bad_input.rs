@@ -42,7 +42,8 @@ fn damaged_archives_are_found_and_repaired() {
     let segments = place.path("o/archive/segments");
     let files: Vec<_> = std::fs::read_dir(&segments).unwrap().map(|e| e.unwrap().path()).collect();
     assert!(files.len() >= 4);
-    let ways: [(&str, fn(&[u8]) -> Option<Vec<u8>>); 3] = [
+    type Damage = fn(&[u8]) -> Option<Vec<u8>>;
+    let ways: [(&str, Damage); 3] = [
         ("cut", |bytes| Some(bytes[..bytes.len() / 2].to_vec())),
         ("flipped", |bytes| {
             let mut bytes = bytes.to_vec();

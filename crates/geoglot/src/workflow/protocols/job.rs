@@ -157,7 +157,7 @@ impl<'a> Job<'a> {
         for i in train {
             let class = self.set.items()[i].labels.first().copied().unwrap_or(self.set.classes().len());
             seen[class] += 1;
-            if seen[class] % 5 == 0 { held.push(i) } else { fit.push(i) }
+            if seen[class].is_multiple_of(5) { held.push(i) } else { fit.push(i) }
         }
         if held.is_empty() {
             bail!("too few training images to set some aside for validation");
