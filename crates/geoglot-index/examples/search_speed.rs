@@ -8,19 +8,14 @@
 //! between a cluster's centre and noise (as text embeddings do). `DIR` gets `vectors.f32`, `queries.f32` and `archive/`;
 //! what is there already is used again. CPU time is that of this process; run with `RAYON_NUM_THREADS=1` for one core.
 
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use geoglot_index::{
-    Archive, BBox, Filter, Footprint, Meta, Mode, Query, Record, RecordId, Scored, SearchOptions, Space, Time,
-    VectorType,
-};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use rand_distr::StandardNormal;
+use geoglot_index::{Archive, BBox, Filter, Mode, Query, Scored, SearchOptions, Space, Time, VectorType};
 
-type Failure = Box<dyn std::error::Error>;
+use crate::vectors::{Failure, Source, archive_of, cpu_ms, read_floats, resident_mb, vector_file};
+
+mod vectors;
 
 struct Args {
     dir: PathBuf,
@@ -62,111 +57,6 @@ fn args() -> Result<Args, Failure> {
     Ok(args)
 }
 
-/// Seeded vectors of one kind, one after another.
-struct Source {
-    dim: usize,
-    mean: Vec<f32>,
-    centres: Vec<Vec<f32>>,
-    /// Cumulated cluster sizes, ending with 1.
-    shares: Vec<f64>,
-}
-
-impl Source {
-    fn new(kind: &str, dim: usize) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(7);
-        let clusters = if kind == "clustered" { 2000 } else { 0 };
-        let normal = |rng: &mut ChaCha8Rng| -> Vec<f32> { (0..dim).map(|_| rng.sample(StandardNormal)).collect() };
-        let mean = normal(&mut rng);
-        let centres: Vec<Vec<f32>> = (0..clusters).map(|_| normal(&mut rng)).collect();
-        let total: f64 = (1..=clusters).map(|r| 1.0 / r as f64).sum();
-        let mut sum = 0.0;
-        let shares = (1..=clusters)
-            .map(|r| {
-                sum += 1.0 / r as f64 / total;
-                sum
-            })
-            .collect();
-        Self { dim, mean, centres, shares }
-    }
-
-    /// A vector of length 1: mean, centre of its cluster and noise.
-    fn next(&self, rng: &mut ChaCha8Rng, noise: f32) -> Vec<f32> {
-        let mut vector: Vec<f32> = (0..self.dim).map(|_| rng.sample(StandardNormal)).collect();
-        if !self.centres.is_empty() {
-            let place: f64 = rng.random();
-            let cluster = self.shares.partition_point(|s| *s < place).min(self.centres.len() - 1);
-            for (i, v) in vector.iter_mut().enumerate() {
-                *v = noise * *v + self.centres[cluster][i] + 0.8 * self.mean[i];
-            }
-        }
-        let norm = vector.iter().map(|v| v * v).sum::<f32>().sqrt();
-        vector.iter_mut().for_each(|v| *v /= norm);
-        vector
-    }
-}
-
-/// Reads the floats of a file, or makes them and the file.
-fn floats(path: &Path, count: usize, make: impl FnOnce() -> Vec<f32>) -> Result<Vec<f32>, Failure> {
-    if path.metadata().is_ok_and(|m| m.len() == 4 * count as u64) {
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)?.read_to_end(&mut bytes)?;
-        return Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect());
-    }
-    let values = make();
-    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-    values.iter().try_for_each(|v| file.write_all(&v.to_le_bytes()))?;
-    file.flush()?;
-    Ok(values)
-}
-
-fn record(i: usize, vector: &[f32]) -> Record {
-    let (col, row) = ((i % 1000) as f64, (i / 1000 % 1000) as f64);
-    let (west, south) = (-20.0 + 0.04 * col, 30.0 + 0.03 * row);
-    let bbox = BBox { west, south, east: west + 0.04, north: south + 0.03 };
-    Record {
-        meta: Meta {
-            footprint: Some(Footprint::from_bbox(&bbox)),
-            time: Some(Time(1_600_000_000_000 + 86_400_000 * (i as i64 % 1000))),
-            sensor: Some(["sentinel-2-l2a", "sentinel-1-grd", "landsat-8"][i % 3].into()),
-            cloud: Some((i % 100) as f32 / 100.0),
-            nodata: Some(0.0),
-            ..Meta::new(RecordId::of_parts(&[&i.to_le_bytes()]), format!("scene-{}.tif", i / 1000))
-        },
-        vector: vector.to_vec(),
-        thumbnail: None,
-    }
-}
-
-/// CPU time of this process in milliseconds, user and system.
-fn cpu_ms() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/schedstat").ok();
-    let threads = std::fs::read_dir("/proc/self/task").ok();
-    // All threads: each has its own count of nanoseconds on the processor.
-    let of = |text: String| text.split_whitespace().next().and_then(|t| t.parse::<f64>().ok()).unwrap_or(0.0);
-    match (threads, stat) {
-        (Some(threads), _) => {
-            threads
-                .flatten()
-                .filter_map(|t| std::fs::read_to_string(t.path().join("schedstat")).ok())
-                .map(of)
-                .sum::<f64>()
-                / 1e6
-        }
-        (None, Some(stat)) => of(stat) / 1e6,
-        _ => f64::NAN,
-    }
-}
-
-/// Resident memory in MB: of this process alone, and with mapped files.
-fn resident_mb() -> (f64, f64) {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let of = |name: &str| {
-        let line = status.lines().find(|l| l.starts_with(name));
-        line.and_then(|l| l.split_whitespace().nth(1)?.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1e3
-    };
-    (of("RssAnon:"), of("VmRSS:"))
-}
-
 struct Measured {
     name: String,
     cpu: f64,
@@ -203,28 +93,17 @@ fn main() -> Result<(), Failure> {
     let args = args()?;
     std::fs::create_dir_all(&args.dir)?;
     let source = Source::new(&args.kind, args.dim);
-    let mut rng = ChaCha8Rng::seed_from_u64(8);
-    let queries = floats(&args.dir.join("queries.f32"), args.queries * args.dim, || {
-        (0..args.queries).flat_map(|_| source.next(&mut rng, 2.0)).collect()
-    })?;
+    let (file, asked) = (args.dir.join("vectors.f32"), args.dir.join("queries.f32"));
+    vector_file(&asked, &source, args.queries, 8, 2.0)?;
+    let mut queries = Vec::new();
+    read_floats(&asked, usize::MAX >> 3, |all| Ok(queries = all))?;
     let path = args.dir.join("archive");
     let space = Space::new("speed", args.dim, "synthetic", None);
     let mut lines = Vec::new();
     if !path.exists() {
-        let mut rng = ChaCha8Rng::seed_from_u64(9);
-        let vectors = floats(&args.dir.join("vectors.f32"), args.rows * args.dim, || {
-            (0..args.rows).flat_map(|_| source.next(&mut rng, 1.0)).collect()
-        })?;
-        Archive::create(&path, space.clone(), VectorType::F32)?;
-        let mut writer = Archive::open_writer(&path)?;
-        let (cpu, wall) = (cpu_ms(), Instant::now());
-        let mut start = 0;
-        for chunk in vectors.chunks((1 << 17) * args.dim) {
-            let batch = chunk.chunks_exact(args.dim).enumerate().map(|(i, v)| record(start + i, v)).collect();
-            writer.add(&space, batch)?;
-            start += chunk.len() / args.dim;
-        }
-        let line = format!("build: CPU {:.1} s, wall {:.1} s", (cpu_ms() - cpu) / 1e3, wall.elapsed().as_secs_f64());
+        vector_file(&file, &source, args.rows, 9, 1.0)?;
+    }
+    if let Some(line) = archive_of(&path, &file, &space, VectorType::F32)? {
         println!("{line}");
         lines.push(line);
     }

@@ -37,10 +37,13 @@ fn main() {
     };
     let space = SpaceId::new("random", config.vit.output());
     let tower = VitTower::with_engine(config.vit.init(&device), config, space, String::new(), device.clone(), make);
-    let pixels = Tensor::random([batch, 3, height, width], Distribution::Normal(0., 1.), &device);
-    let bands = RGB.iter().map(|w| Band { wavelength_um: Some(*w), ..Band::named(w.to_string()) }).collect();
-    let images = ImageBatch::preprocessed(pixels, bands);
-    tower.encode(&images).expect("a forward pass");
+    let bands: Vec<Band> = RGB.iter().map(|w| Band { wavelength_um: Some(*w), ..Band::named(w.to_string()) }).collect();
+    let random = |count| {
+        let pixels = Tensor::random([count, 3, height, width], Distribution::Normal(0., 1.), &device);
+        ImageBatch::preprocessed(pixels, bands.clone())
+    };
+    let images = random(batch);
+    tower.encode(&random(2)).expect("a forward pass");
     let before = processor_seconds();
     let mut seconds: Vec<f64> = (0..runs)
         .map(|_| {

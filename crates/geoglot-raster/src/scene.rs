@@ -407,6 +407,10 @@ impl BandSource for Placed {
         self.inner.sample_type()
     }
 
+    fn columns_at_once(&self) -> usize {
+        self.inner.columns_at_once()
+    }
+
     fn read_stored(&self, bands: &[usize], window: Window) -> Result<Tile> {
         self.inner.read_stored(bands, window)
     }

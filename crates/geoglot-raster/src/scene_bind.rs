@@ -392,6 +392,10 @@ impl BandSource for Bound {
         self.inner.sample_type()
     }
 
+    fn columns_at_once(&self) -> usize {
+        self.inner.columns_at_once()
+    }
+
     fn read_stored(&self, bands: &[usize], window: Window) -> Result<Tile> {
         crate::check_request(self, bands, window)?;
         let stored: Vec<usize> = bands.iter().map(|&b| self.take[b]).collect();

@@ -104,6 +104,12 @@ pub trait BandSource: Send + Sync + Debug {
         Ok(tile)
     }
 
+    /// Columns that a reader of many small windows should keep to while it goes down the rows, so that each stored block is decoded
+    /// once and few are held. The grid's width where it makes no difference.
+    fn columns_at_once(&self) -> usize {
+        self.grid().width
+    }
+
     /// Indices of every band, in file order.
     fn all_bands(&self) -> Vec<usize> {
         (0..self.bands().len()).collect()

@@ -241,8 +241,7 @@ impl BoundPreprocess {
         let mut out = Array3::zeros((self.channels.len(), th, tw));
         for (channel, mut to) in self.channels.iter().zip(out.axis_iter_mut(Axis(0))) {
             let source = image.slice(s![channel.source..channel.source + 1, .., ..]);
-            let bytes =
-                p.values == ValueScale::Byte && source.iter().all(|v| (0.0..=255.0).contains(v) && v.fract() == 0.0);
+            let bytes = p.values == ValueScale::Byte && source.iter().all(|&v| f32::from(v as u8) == v);
             let resized = if bytes {
                 resize_bytes(source, rows, columns, p.interpolation).mapv(|v| v / 255.0)
             } else {

@@ -326,6 +326,10 @@ impl BandSource for FolderSource {
         self.sample
     }
 
+    fn columns_at_once(&self) -> usize {
+        self.parts.iter().map(|part| part.columns_at_once()).min().unwrap_or(self.grid.width)
+    }
+
     fn read_stored(&self, bands: &[usize], window: Window) -> Result<Tile> {
         check_request(self, bands, window)?;
         let mut data = Array3::<f32>::zeros((bands.len(), window.height, window.width));

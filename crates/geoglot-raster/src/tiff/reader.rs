@@ -12,6 +12,8 @@ use tiff_reader::{ByteOrder, ParseBudgets, RasterLayout, TiffError, TiffFile};
 use super::{crs, decode, metadata};
 use crate::{BandSource, Error, Result, SampleType, Tile, check_request, placeholder_name};
 
+/// Decoded blocks kept for the next window.
+const CACHE_BYTES: usize = 64 << 20;
 /// Decoded bytes held at once beside the result.
 const CHUNK_BYTES: usize = 32 << 20;
 /// Uncompressed strips above this are read row by row, not whole.
@@ -74,7 +76,7 @@ impl std::fmt::Debug for TiffSource {
 
 fn options() -> GeoTiffOpenOptions {
     GeoTiffOpenOptions {
-        block_cache_bytes: 64 << 20,
+        block_cache_bytes: CACHE_BYTES,
         block_cache_slots: 1024,
         parse_budgets: ParseBudgets { max_ifds: 1000, ..ParseBudgets::default() },
         decode_output_bytes: 2 << 30,
@@ -328,6 +330,16 @@ impl BandSource for TiffSource {
 
     fn sample_type(&self) -> SampleType {
         self.sample
+    }
+
+    fn columns_at_once(&self) -> usize {
+        let (width, height) = self.block_size();
+        if width >= self.grid.width {
+            return self.grid.width;
+        }
+        // Windows may lie across two rows of blocks; a quarter of the cache stays free.
+        let column = 2 * width * height * self.layout.samples_per_pixel * self.sample.bytes();
+        (CACHE_BYTES / 4 * 3 / column.max(1)).max(1) * width
     }
 
     fn read_stored(&self, bands: &[usize], window: Window) -> Result<Tile> {

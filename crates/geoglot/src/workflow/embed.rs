@@ -9,7 +9,7 @@ use ndarray::Array3;
 
 use super::embed_plan::Plan;
 use super::images::{Place, TowerScene, Values, batch};
-use super::tiles::tile_windows;
+use super::tiles::{reading_order, tile_windows};
 use crate::core::Window;
 use crate::index::{Archive, Footprint, Meta, Record, RecordId, Space, Time, Writer};
 use crate::models::vision::{ImageBatch, ImageTower};
@@ -170,7 +170,7 @@ impl Job<'_> {
         for arg in &self.plan.scenes {
             let scene = Arc::new(TowerScene::open(arg, self.tower, &self.plan.registry, false)?);
             let time = self.plan.options.date.of(arg)?;
-            let grid = scene.grid();
+            let (grid, columns) = (scene.grid(), scene.columns_at_once() as isize);
             let read_tile = |place: Place, windows: &[(usize, Window)]| -> anyhow::Result<bool> {
                 if self.stop.load(Ordering::SeqCst) {
                     return Ok(false);
@@ -183,7 +183,7 @@ impl Job<'_> {
             };
             match &self.plan.patches {
                 Some(patches) => {
-                    for k in 0..patches.tile_count(grid) {
+                    for k in reading_order(patches.tile_count(grid), |k| patches.tile(grid, k).0.col, columns) {
                         let (place, windows) = patches.tile(grid, k);
                         if !read_tile(place, &windows)? {
                             return Ok(());
@@ -191,8 +191,10 @@ impl Job<'_> {
                     }
                 }
                 None => {
-                    for window in tile_windows(grid.width, grid.height, self.plan.tile, self.plan.stride) {
-                        if !read_tile(window.into(), &[(0, window)])? {
+                    let windows: Vec<Window> =
+                        tile_windows(grid.width, grid.height, self.plan.tile, self.plan.stride).collect();
+                    for k in reading_order(windows.len(), |k| windows[k].col as isize, columns) {
+                        if !read_tile(windows[k].into(), &[(0, windows[k])])? {
                             return Ok(());
                         }
                     }

@@ -249,6 +249,11 @@ impl TowerScene {
         self.scene.grid()
     }
 
+    /// Columns to keep to while tiles are read row by row, as [`crate::raster::BandSource::columns_at_once`].
+    pub fn columns_at_once(&self) -> usize {
+        self.scene.inputs()[0].source().columns_at_once()
+    }
+
     /// Bands that reach the network, in its order.
     pub fn bands(&self) -> &[Band] {
         self.preprocess.bands()
@@ -307,7 +312,10 @@ impl TowerScene {
                 ndarray::Zip::from(&mut to).and(&from).and(&tile.mask).for_each(|to, &v, &valid| {
                     *to = match limits {
                         _ if !valid => f32::NAN,
-                        Some((low, high)) => (((v - low) / (high - low)).clamp(0.0, 1.0) * 255.0).round(),
+                        // To the nearest whole number; a cast is what compilers make fast.
+                        Some((low, high)) => {
+                            f32::from((((v - low) / (high - low)).clamp(0.0, 1.0) * 255.0 + 0.5) as u8)
+                        }
                         None => v,
                     };
                 });
@@ -391,8 +399,8 @@ fn display_limits(bands: &[Band], warnings: &mut Vec<String>) -> anyhow::Result<
 /// For no image, or images of different sizes.
 pub fn batch(images: &[Array3<f32>], bands: &[Band], device: &Device) -> ImageBatch {
     let (c, h, w) = images[0].dim();
-    assert!(images.iter().all(|i| i.dim() == (c, h, w)), "images of one size");
-    let values: Vec<f32> = images.iter().flat_map(|i| i.iter().copied()).collect();
+    let views: Vec<_> = images.iter().map(|image| image.view()).collect();
+    let (values, _) = ndarray::stack(Axis(0), &views).expect("images of one size").into_raw_vec_and_offset();
     ImageBatch::preprocessed(
         Tensor::from_data(TensorData::new(values, [images.len(), c, h, w]), device),
         bands.to_vec(),

@@ -21,6 +21,14 @@ pub fn tile_windows(width: usize, height: usize, tile: usize, stride: usize) -> 
         .flat_map(move |row| columns.clone().map(move |col| Window::new(col, row, tile.min(width), tile.min(height))))
 }
 
+/// The order in which tiles are read so that no block of the file is decoded again and again: groups of `columns` pixels, each from top to
+/// bottom. `col` is the first column of a tile by its number, row by row.
+pub(super) fn reading_order(count: usize, col: impl Fn(usize) -> isize, columns: isize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    order.sort_by_cached_key(|&k| col(k).max(0) / columns.max(1));
+    order
+}
+
 /// Number of [`tile_windows`].
 pub fn tile_count(width: usize, height: usize, tile: usize, stride: usize) -> usize {
     let along = |size: usize| {
@@ -156,6 +164,13 @@ mod tests {
     use super::*;
     use crate::models::vision::ValueScale;
     use crate::nn::vision::resample::Interpolation;
+
+    #[test]
+    fn tiles_are_read_in_groups_of_columns() {
+        let columns = [0, 4, 8, 0, 4, 8];
+        assert_eq!(reading_order(6, |k| columns[k], 8), [0, 1, 3, 4, 2, 5]);
+        assert_eq!(reading_order(6, |k| columns[k] - 1, 100), [0, 1, 2, 3, 4, 5]);
+    }
 
     #[test]
     fn tiles_cover_the_scene_and_stay_inside() {
