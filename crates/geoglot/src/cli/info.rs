@@ -10,7 +10,8 @@ use geoglot::models::mmlgnet::load_card;
 use geoglot::models::vision::{ImageOptions, ImageTower, load_image_tower_from};
 use geoglot::raster::preview::{ansi, ascii, quick_look};
 use geoglot::raster::stats::{SceneStats, Warning, scene_stats, warnings};
-use geoglot::raster::{OpenOptions, Scene, SceneArg, SceneInput, is_placeholder};
+use geoglot::raster::{Scene, SceneArg, SceneInput, is_placeholder};
+use geoglot::workflow::picture::open_scene;
 use serde_json::{Value, json};
 
 use super::common::registry;
@@ -45,7 +46,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             continue;
         }
         let arg: SceneArg = parse_scene(std::slice::from_ref(text))?.remove(0);
-        let scene = Scene::open(&[arg], &registry, OpenOptions::default())?;
+        let scene = open_scene(&arg, &registry)?;
         let input = &scene.inputs()[0];
         let stats = if args.quick { None } else { Some(scene_stats(input.source().as_ref())?) };
         let found = stats.as_ref().map_or_else(Vec::new, |s| warnings(s, input.bands()));

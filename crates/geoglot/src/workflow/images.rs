@@ -1,14 +1,13 @@
 //! Scenes and pictures as an image tower reads them: opened, bands bound, prepared exactly once.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 
 use anyhow::bail;
 use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::{Array2, Array3, Axis, s};
 
+use super::picture::{cut, open_scene};
 use crate::core::{Band, BandUse, Grid, Registry, Unit, Window};
-use crate::data::datasets::ImageSource;
 use crate::models::geolangbind::bind_wavelengths;
 use crate::models::vision::{BandNeed, BoundPreprocess, ImageBatch, ImageTower, ValueScale};
 use crate::raster::preview::quick_look;
@@ -21,66 +20,6 @@ const REFLECTANCE_WHITE: f32 = 0.3558;
 const MOST_VALUES: usize = 1 << 28;
 /// Longest side of a thumbnail in pixels.
 const THUMBNAIL: usize = 128;
-
-/// Opens one raster, PNG or JPEG as a scene of one input.
-///
-/// # Errors
-/// As [`Scene::open`], and damaged pictures.
-pub fn open_scene(arg: &SceneArg, registry: &Registry) -> anyhow::Result<Scene> {
-    if arg.path.is_file() && ImageSource::recognises(&arg.path)? {
-        let image: Arc<dyn BandSource> =
-            Arc::new(Picture { image: ImageSource::open(&arg.path)?, pixels: OnceLock::new() });
-        return Ok(Scene::from_sources(vec![(arg.clone(), image)], registry, OpenOptions::default())?);
-    }
-    Ok(Scene::open(std::slice::from_ref(arg), registry, OpenOptions::default())?)
-}
-
-/// A PNG or JPEG, decoded once when pixels are first asked for: both formats can only be decoded whole.
-#[derive(Debug)]
-struct Picture {
-    image: ImageSource,
-    pixels: OnceLock<Tile>,
-}
-
-impl BandSource for Picture {
-    fn path(&self) -> &Path {
-        self.image.path()
-    }
-
-    fn grid(&self) -> &Grid {
-        self.image.grid()
-    }
-
-    fn bands(&self) -> &[Band] {
-        self.image.bands()
-    }
-
-    fn sample_type(&self) -> SampleType {
-        self.image.sample_type()
-    }
-
-    fn read_stored(&self, bands: &[usize], window: Window) -> crate::raster::Result<Tile> {
-        check_request(self, bands, window)?;
-        let whole = match self.pixels.get() {
-            Some(whole) => whole,
-            None => {
-                let read = self.image.read_stored(&self.image.all_bands(), self.image.grid().window())?;
-                self.pixels.get_or_init(|| read)
-            }
-        };
-        Ok(cut(whole, bands, window))
-    }
-}
-
-/// Bands and a window of a whole raster in memory.
-fn cut(whole: &Tile, bands: &[usize], window: Window) -> Tile {
-    let (rows, cols) = (window.row..window.row_end(), window.col..window.col_end());
-    Tile {
-        window,
-        data: whole.data.slice(s![.., rows.clone(), cols.clone()]).select(Axis(0), bands),
-        mask: whole.mask.slice(s![rows, cols]).to_owned(),
-    }
-}
 
 /// Pixels of a tile as a raster, for previews.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::eval::protocols::{FeatureColors, HeatScale, heat_colors, prompt_simil
 use crate::models::vision::{BoundPreprocess, ImagePreprocess, ImageTower, ResizeMode};
 use crate::raster::preview::Image;
 use crate::raster::{RasterSpec, RasterWriter, Scene, SceneArg};
-use crate::workflow::images::open_scene;
+use crate::workflow::picture::open_scene;
 
 /// Tiles whose vectors are kept and whose colours are fitted on; scenes with more are sampled evenly.
 const FITTED: usize = 64;
