@@ -145,7 +145,8 @@ fn files_of_another_hash_are_refused() {
     }
     std::fs::create_dir_all(place.path("home/locks")).unwrap();
     let lock = |sha256: &str| {
-        let lock = json!({ "source": "facebook/dinov2-small", "revision": commit, "sha256": { "model.safetensors": sha256 } });
+        let lock =
+            json!({ "source": "facebook/dinov2-small", "revision": commit, "sha256": { "model.safetensors": sha256 } });
         std::fs::write(place.path("home/locks/dinov2-small.json"), lock.to_string()).unwrap();
     };
     let embed = ["embed", &scene, "--model", "dinov2-small", "--out", "o"];

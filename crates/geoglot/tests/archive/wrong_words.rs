@@ -4,12 +4,17 @@ use std::path::Path;
 
 use super::fixtures::Place;
 
+/// Arguments in a row.
+fn with<'a>(first: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+    [first, more].concat()
+}
+
 #[test]
 fn labels_that_cannot_be_meant() {
     let place = Place::new();
     let model = place.clip_pair();
     let picture = place.picture("a.png", 20, 20, 1);
-    let classify = |more: &[&str]| [&["classify", &picture, "--model", &model], more].concat();
+    let base = ["classify", &picture, "--model", &model];
     for (bytes, words) in [
         (&b""[..], &["labels.txt", "at least one name"][..]),
         (b" \n\t\n", &["labels.txt", "at least one name"]),
@@ -19,17 +24,17 @@ fn labels_that_cannot_be_meant() {
         (b"\xff\xfew\0", &["labels.txt", "UTF-8"]),
     ] {
         std::fs::write(place.path("labels.txt"), bytes).unwrap();
-        let error = place.fails(1, &classify(&["--labels-file", "labels.txt"]));
+        let error = place.fails(1, &with(&base, &["--labels-file", "labels.txt"]));
         assert!(words.iter().all(|w| error.contains(w)), "{words:?}: {error}");
     }
     std::fs::write(place.path("labels.txt"), "\u{feff}water\r\nforest\r\n").unwrap();
-    let found = place.json(&classify(&["--labels-file", "labels.txt", "--json"]));
+    let found = place.json(&with(&base, &["--labels-file", "labels.txt", "--json"]));
     let mut names: Vec<&str> =
         found[0]["labels"].as_array().unwrap().iter().map(|l| l["label"].as_str().unwrap()).collect();
     names.sort_unstable();
     assert_eq!(names, ["forest", "water"]);
     for file in ["none.txt", "."] {
-        assert!(place.fails(1, &classify(&["--labels-file", file])).contains(&format!("{file}: cannot read")));
+        assert!(place.fails(1, &with(&base, &["--labels-file", file])).contains(&format!("{file}: cannot read")));
     }
     for (more, word) in [
         (&["--labels", ""][..], "at least one name"),
@@ -38,7 +43,7 @@ fn labels_that_cannot_be_meant() {
         (&["--labels", "a", "--multi-label", "--threshold", "2"], "--threshold 2"),
         (&["--labels", "a", "--multi-label", "--threshold", "NaN"], "--threshold NaN"),
     ] {
-        let error = place.fails(2, &classify(more));
+        let error = place.fails(2, &with(&base, more));
         assert!(error.contains(word), "{more:?}: {error}");
     }
     // What is wrong with the last image is said before the first is looked at.
@@ -101,7 +106,7 @@ fn areas_that_are_none() {
     let model = place.model();
     let scene = place.scene("a.tif", "rgb", 24, 24, 99);
     place.ok(&["embed", &scene, "--model", &model, "--out", "o"]);
-    let search = |more: &[&str]| [&["index", "search", "o/archive", "--text", "water"], more].concat();
+    let base = ["index", "search", "o/archive", "--text", "water"];
     for (bytes, word) in [
         (&b"hello"[..], "not JSON"),
         (b"{}", "expected a Polygon"),
@@ -112,16 +117,16 @@ fn areas_that_are_none() {
         (b"\xff\xfe{", "UTF-8"),
     ] {
         std::fs::write(place.path("area.json"), bytes).unwrap();
-        let error = place.fails(1, &search(&["--area", "area.json"]));
+        let error = place.fails(1, &with(&base, &["--area", "area.json"]));
         assert!(error.contains("area.json") && error.contains(word), "{word}: {error}");
     }
-    assert!(place.fails(1, &search(&["--area", "gone.json"])).contains("gone.json"));
-    assert!(place.fails(2, &search(&["--threshold", "5"])).contains("between -1 and 1"));
-    assert!(place.fails(2, &search(&["--out", "o"])).contains("--out o"));
+    assert!(place.fails(1, &with(&base, &["--area", "gone.json"])).contains("gone.json"));
+    assert!(place.fails(2, &with(&base, &["--threshold", "5"])).contains("between -1 and 1"));
+    assert!(place.fails(2, &with(&base, &["--out", "o"])).contains("--out o"));
     // Latitude first: the archive lies elsewhere, and says where.
     let error = place.fails(1, &["index", "search", "o/archive", "--place", "47.85,9.0"]);
     assert!(error.contains("W,S,E,N") && error.contains("9.0"), "{error}");
-    let output = place.geoglot(&search(&["--bbox", "47.8,8.9,47.9,9.1"])).output().unwrap();
+    let output = place.geoglot(&with(&base, &["--bbox", "47.8,8.9,47.9,9.1"])).output().unwrap();
     assert!(output.status.success() && String::from_utf8(output.stderr).unwrap().contains("W,S,E,N"));
 }
 
@@ -140,7 +145,9 @@ fn files_in_the_place_of_folders() {
     assert!(place.fails(1, &["index", "repair", "a.tif"]).contains("a.tif: not an archive"));
     assert!(place.fails(1, &["index", "create", "a.tif", "--model", &model]).contains("a.tif"));
     assert!(place.fails(1, &["embed", &scene, "--model", &model, "--out", "a.tif"]).contains("a.tif"));
-    assert!(place.fails(1, &["embed", "empty", "--model", &model, "--out", "o"]).contains("empty: is a folder without"));
+    assert!(
+        place.fails(1, &["embed", "empty", "--model", &model, "--out", "o"]).contains("empty: is a folder without")
+    );
     assert!(place.fails(1, &["embed", &scene, "--model", "empty", "--out", "o"]).contains("no weights in this folder"));
     assert!(!place.path("o").exists());
     assert!(std::fs::metadata(place.path("a.tif")).unwrap().is_file());
