@@ -1,16 +1,19 @@
 """Writes the seeds of the fuzz targets: tiny whole files of every kind, `python make_seeds.py`.
 
-Needs numpy, scipy, h5py, rasterio, torch and safetensors. The seeds are committed, so that fuzzing and the tests need only cargo.
+Needs numpy, scipy, h5py, pandas with pyarrow, rasterio, torch and safetensors, and cargo. The seeds are committed, so that fuzzing and the tests need only cargo.
 """
 
 import io
 import json
+import pickle
 import struct
+import subprocess
 import zipfile
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas
 import rasterio
 import scipy.io
 import torch
@@ -202,7 +205,78 @@ def weights():
     put("model_card", "small", json.dumps(card))
 
 
+def varint(n):
+    out = b""
+    while n > 127:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    return out + bytes([n])
+
+
+def message(number, data):
+    """A field of a protocol-buffer message: a number, or bytes with their length."""
+    if isinstance(data, int):
+        return varint(number << 3) + varint(data)
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def towers():
+    pieces = [("<unk>", 0.0, 2), ("</s>", 0.0, 3), ("\u2581", -2.0, 1), ("\u2581water", -3.0, 1), ("sea", -3.5, 1), ("a", -4.0, 1), ("<x>", 0.0, 4)]
+    model = b"".join(
+        message(1, message(1, text.encode()) + varint(2 << 3 | 5) + struct.pack("<f", score) + message(3, kind)) for text, score, kind in pieces
+    )
+    trainer = message(2, message(3, 1) + message(40, 0))
+    put("sentencepiece", "unigram", model + trainer)
+    # A character map: the double array of a trie (4 bytes of length, units), then the replacements.
+    units = struct.pack("<4I", 0x400, 0, 0, 0)
+    put("sentencepiece", "charsmap", model + trainer + message(3, message(1, b"nmt") + message(2, struct.pack("<I", len(units)) + units + b"a\0")))
+    fixtures = REPO / "crates/geoglot-models/tests/fixtures/vision"
+    for name in ["clip-hf", "siglip-hf", "dinov2-reg-hf", "siglip-timm", "timm-dinov2-reg", "geolangbind", "dofa-v2"]:
+        processor = fixtures / name / "preprocessor_config.json"
+        more = NUL + processor.read_bytes() if processor.exists() else b""
+        put("vision_config", name, (fixtures / name / "config.json").read_bytes() + more)
+    put("vision_config", "open-clip", (fixtures / "open-clip-gelu/open_clip_config.json").read_bytes())
+    put("pretrain_recipe", "rsicd", (REPO / "recipes/rsicd-anyband.toml").read_bytes() + NUL + b"train.epochs=3\ntrain.batch=8")
+
+
+class BandInfo:
+    """Stands for a class of GEO-Bench, of which a pickle keeps the name and the attributes."""
+
+    def __init__(self, **values):
+        self.__dict__.update(values)
+
+
+def lists():
+    info = BandInfo(name="04 - Red", wavelength=0.665, spatial_resolution=10)
+    sample = {"label": 3, "04 - Red": {"band_info": info, "spatial_resolution": 10.0, "transform": None}}
+    specs = BandInfo(dataset_name="m-x", label_type=BandInfo(n_classes=2, _class_names=["a", "b"]))
+    for target in ["pickle_records", "geobench_record"]:
+        put(target, "sample", pickle.dumps(sample, 4))
+        put(target, "multi", pickle.dumps({**sample, "label": np.array([0, 1, 1])}, 2))
+        put(target, "specs", pickle.dumps(specs, 4))
+    put("geobench_record", "text", repr(pickle.dumps(sample, 4)))
+    sentences = [{"raw": "a lake"}, {"raw": "water", "tokens": ["water"]}]
+    put("caption_json", "karpathy", json.dumps({"images": [{"filename": "a.png", "split": "train", "sentences": sentences}]}))
+    put("caption_json", "records", json.dumps([{"file": "a.png", "captions": ["a", "b"], "class": "lake"}, {"file": "b.png", "labels": ["x", "y"]}]))
+    put("caption_table", "captions", "filepath,title,split\na.png,\"a road, with trees\",train\nb.png,water,test\n")
+    put("caption_table", "classes", b"filepath,label\na.png,1\nb.png,dam\n" + NUL + b"dam\nbridge\n")
+    put("caption_lists", "two", b"a.tif\nb.tif\n" + NUL + b"a1\na2\nb1\nb2\n")
+    put("bigearthnet_labels", "patch", json.dumps({"labels": ["Peatbogs", "Airports"], "projection": ""}).encode() + NUL + b"S2A_1,S1A_1\n")
+    rows = {"patch_id": ["S2A_1_T_1_2", "S2B_2_T_3_4"], "labels": [["Pastures", "Marine waters"], ["Arable land"]], "split": ["train", "test"], "s1_name": ["S1A_1_2_3", None]}
+    put("bigearthnet_table", "parquet", memory(lambda b: pandas.DataFrame(rows).to_parquet(b)))
+    put("bigearthnet_table", "csv", "patch_id,labels,split,s1_name\nS2A_1_T_1_2,\"['Pastures' 'Marine waters']\",train,S1A_1_2_3\n")
+
+
+def archives():
+    """The archive's own formats, by the crate that writes them."""
+    subprocess.run(["cargo", "run", "--release", "-p", "geoglot-index", "--example", "fuzz_seeds", "--", str(HERE / "seeds")], cwd=REPO, check=True)
+    outline = {"type": "MultiPolygon", "coordinates": [[[[179, 1], [180, 1], [180, 2], [179, 1]]], [[[-180, 1], [-179, 1], [-180, 2], [-180, 1]]]]}
+    put("geojson", "multi", json.dumps({"type": "FeatureCollection", "features": [{"type": "Feature", "properties": None, "geometry": outline}]}))
+
+
 if __name__ == "__main__":
     rasters()
     tables()
     weights()
+    towers()
+    lists()
+    archives()

@@ -2,6 +2,10 @@
 //!
 //! The tests of the `geoglot` crate run the same functions over the seeds and damaged copies of them.
 
+#[cfg(feature = "archive")]
+pub mod archive;
+#[cfg(feature = "nn")]
+pub mod datasets;
 #[cfg(feature = "nn")]
 pub mod models;
 pub mod raster;

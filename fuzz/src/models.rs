@@ -7,9 +7,11 @@ use geoglot_models::mmlgnet::ModelCard;
 use geoglot_models::text::TextTokenizer;
 use geoglot_models::text::bert::{BertConfig, BertKind};
 use geoglot_models::text::clip::ClipTextConfig;
+use geoglot_models::vision::{TowerCard, VisionConfig};
 use geoglot_nn::weights::{KeyMap, pickle, safetensors, torch};
 use geoglot_train::Recipe;
 use geoglot_train::checkpoint::Checkpoint;
+use geoglot_train::contrastive::PretrainRecipe;
 
 use super::raster::{Target, scratch};
 
@@ -21,10 +23,14 @@ pub const TARGETS: &[Target] = &[
     ("model_card", model_card),
     ("model_registry", model_registry),
     ("pickle", pickle),
+    ("pickle_records", pickle_records),
+    ("pretrain_recipe", pretrain_recipe),
     ("recipe", recipe),
     ("safetensors_header", safetensors_header),
+    ("sentencepiece", sentencepiece),
     ("text_config", text_config),
     ("torch_zip", torch_zip),
+    ("vision_config", vision_config),
     ("wheel", wheel),
 ];
 
@@ -41,6 +47,15 @@ pub fn pickle(data: &[u8]) -> bool {
         assert!(tensor.elements() as u64 <= tensor.storage.elements);
         let _ = tensor.is_contiguous();
     }
+    true
+}
+
+/// A pickle of plain records, of which no name is looked up.
+pub fn pickle_records(data: &[u8]) -> bool {
+    let Ok(parsed) = pickle::parse_records(data) else { return false };
+    let root = parsed.root();
+    let _ = (parsed.get(root, "label"), parsed.class_of(root), parsed.state_of(root));
+    assert_eq!(parsed.tensors(root).count(), 0);
     true
 }
 
@@ -158,4 +173,42 @@ pub fn checkpoint(data: &[u8]) -> bool {
     let Ok(Some(checkpoint)) = Checkpoint::load(&folder, "a") else { return false };
     assert_eq!(checkpoint.weights.len(), checkpoint.best.len());
     true
+}
+
+/// The configuration of an image tower, as published by each library; after a zero byte that of its preprocessor.
+pub fn vision_config(data: &[u8]) -> bool {
+    let (config, processor) = two_texts(data);
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(&config) else { return false };
+    let processor = serde_json::from_str(&processor).ok();
+    let path = Path::new("config.json");
+    let found = [
+        VisionConfig::from_open_clip(&json, path).ok(),
+        VisionConfig::from_hugging_face(&json, processor.as_ref(), path).ok(),
+        VisionConfig::from_timm(&json, false, path).ok(),
+        VisionConfig::from_timm(&json, true, path).ok(),
+        serde_json::from_value::<TowerCard>(json).ok().and_then(|card| card.tower.checked(path).ok()),
+    ];
+    for config in found.iter().flatten() {
+        assert!(config.vit.output() > 0 && config.clone().checked(path).is_ok());
+    }
+    found.iter().any(Option::is_some)
+}
+
+/// A SentencePiece model.
+pub fn sentencepiece(data: &[u8]) -> bool {
+    let folder = scratch("sentencepiece");
+    std::fs::write(folder.join("spiece.model"), data).expect("a file in the temporary folder");
+    let Ok(tokenizer) = TextTokenizer::siglip_from_folder(&folder, 16) else { return false };
+    // A model without an unknown token refuses texts.
+    if let Ok(ids) = tokenizer.encode(&["water and the  sea".into(), String::new(), "É∞".into()]) {
+        assert!(ids.iter().all(|ids| ids.len() <= 16), "{ids:?}");
+    }
+    true
+}
+
+/// A recipe of pretraining, and after a zero byte its overrides, one a line.
+pub fn pretrain_recipe(data: &[u8]) -> bool {
+    let (text, overrides) = two_texts(data);
+    let overrides: Vec<String> = overrides.lines().map(str::to_owned).collect();
+    PretrainRecipe::parse(&text, "input.toml", PathBuf::new(), &overrides).is_ok()
 }

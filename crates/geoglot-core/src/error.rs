@@ -73,4 +73,13 @@ impl Error {
     pub fn io(path: impl Into<PathBuf>, action: &'static str, source: std::io::Error) -> Self {
         Self::Io { path: path.into(), action, source }
     }
+
+    /// What is wrong, without the file's name: for errors that name the file themselves.
+    pub fn problem(&self) -> String {
+        match self {
+            Self::Format { problem, .. } => problem.clone(),
+            Self::Io { action, source, .. } => format!("cannot {action}: {source}"),
+            other => other.to_string(),
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! Class id ↔ name ↔ colour ↔ prompts.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, atomic};
+use crate::{Error, Result, atomic, small_file};
 
 /// One class of a legend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,11 +77,22 @@ impl Legend {
         Ok(legend)
     }
 
-    /// Classes 1, 2, … with the given names.
+    /// Classes 1, 2, … with the given names, which differ in more than capitals.
     ///
     /// # Errors
-    /// As [`Legend::new`].
+    /// As [`Legend::new`]; more names than there are ids.
     pub fn from_names<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Result<Self> {
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        if names.is_empty() {
+            return Err(Error::Legend("has no classes; give at least one name".into()));
+        }
+        if names.len() > usize::from(u16::MAX) {
+            return Err(Error::Legend(format!("has {} classes; at most {} have an id", names.len(), u16::MAX)));
+        }
+        let mut seen = HashSet::new();
+        if let Some(twice) = names.iter().find(|name| !seen.insert(name.trim().to_lowercase())) {
+            return Err(Error::Legend(format!("the name `{twice}` occurs twice (capitals tell no classes apart)")));
+        }
         Self::new(names.into_iter().zip(1u16..).map(|(name, id)| Class::new(id, name)).collect())
     }
 
@@ -89,7 +101,7 @@ impl Legend {
     /// # Errors
     /// [`Error::Io`] or [`Error::Format`] naming the file.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
+        let text = small_file::read_text(path, small_file::TEXT)?;
         Self::parse(&text, path)
     }
 
@@ -231,6 +243,15 @@ mod tests {
         assert_eq!(Legend::load(&path).unwrap(), legend);
         assert_eq!(legend.words(0), ["water"]);
         assert_eq!(legend.words(1), ["tall trees"]);
+    }
+
+    #[test]
+    fn names_are_given_once() {
+        let error = |names: &[&str]| Legend::from_names(names.iter().copied()).unwrap_err().to_string();
+        assert!(error(&[]).contains("at least one name"));
+        assert!(error(&["water", "trees", "Water"]).contains("`Water` occurs twice"));
+        assert!(error(&["water", " "]).contains("empty name"));
+        assert!(Legend::from_names((0..70_000).map(|k| k.to_string())).unwrap_err().to_string().contains("70000"));
     }
 
     #[test]

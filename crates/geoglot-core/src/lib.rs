@@ -7,7 +7,7 @@
 //! * [`Legend`] and [`prompt`]: class id ↔ name ↔ colour ↔ words;
 //! * [`Seeds`]: one root seed, named independent streams;
 //! * [`RunManifest`]: the `run.json` beside every result;
-//! * [`atomic`]: files that are either whole or absent.
+//! * [`atomic`]: files that are either whole or absent; [`small_file`]: files that are read whole.
 //!
 //! ```
 //! use geoglot_core::Registry;
@@ -26,6 +26,7 @@ mod manifest;
 pub mod prompt;
 mod seed;
 mod sensor;
+pub mod small_file;
 
 pub use band::{Band, Unit};
 pub use error::{Error, Result};

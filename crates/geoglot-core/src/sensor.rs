@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Band, Error, Result, Unit};
+use crate::{Band, Error, Result, Unit, small_file};
 
 /// What kind of instrument a sensor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +162,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Io`] or [`Error::Format`] naming the file.
     pub fn with_file(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
+        let text = small_file::read_text(path, small_file::TEXT)?;
         let mut registry = Self::builtin().clone();
         registry.add(&path.display().to_string(), &text)?;
         Ok(registry)

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use geoglot_core::atomic;
+use geoglot_core::{atomic, small_file};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
@@ -107,7 +107,8 @@ impl<'a> Approx<'a> {
     pub fn open(archive: &'a Archive) -> Result<Self> {
         let (path, side): (PathBuf, PathBuf) = (archive.path().join(GRAPH), archive.path().join(SIDE));
         let again = |why: String| refuse(format!("{}: {why}; build it again", path.display()));
-        let bytes = std::fs::read(&side).map_err(|e| again(format!("its description cannot be read ({e})")))?;
+        let bytes = small_file::read(&side, small_file::LIST)
+            .map_err(|e| again(format!("its description: {}", e.problem())))?;
         let side: Side =
             serde_json::from_slice(&bytes).map_err(|e| again(format!("its description is damaged ({e})")))?;
         archive.space().check(&side.space)?;

@@ -68,7 +68,8 @@ impl Archive {
     /// Makes an empty archive in `path`, which must not hold one yet.
     ///
     /// # Errors
-    /// [`Error::Exists`], [`Error::Io`], [`Error::Vector`] for a space without width.
+    /// [`Error::Exists`], [`Error::Io`], [`Error::Vector`] for a space without width, [`Error::Damaged`] where segments lie without a
+    /// manifest: a new archive would write over them.
     pub fn create(path: &Path, space: Space, vectors: VectorType) -> Result<Self> {
         if space.dim == 0 || space.dim > 1 << 16 {
             let problem = format!("a width of {}; spaces are 1 to 65,536 wide", space.dim);
@@ -82,6 +83,10 @@ impl Archive {
         let _lock = WriteLock::take(path)?;
         if path.join(MANIFEST).exists() {
             return Err(Error::Exists { path: path.into() });
+        }
+        if segments.read_dir().is_ok_and(|mut files| files.next().is_some()) {
+            let problem = "it is missing, but there are segments".into();
+            return Err(Error::Damaged { path: path.join(MANIFEST), problem });
         }
         let space = Space { normalised: true, ..space };
         Manifest::new(space, vectors, Time::now().to_string()).save(path)?;

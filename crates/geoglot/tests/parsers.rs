@@ -8,6 +8,10 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+#[path = "../../../fuzz/src/archive.rs"]
+mod archive;
+#[path = "../../../fuzz/src/datasets.rs"]
+mod datasets;
 #[path = "../../../fuzz/src/models.rs"]
 mod models;
 #[path = "../../../fuzz/src/raster.rs"]
@@ -86,6 +90,16 @@ fn damaged_models_and_recipes_never_panic() {
 }
 
 #[test]
+fn damaged_archives_and_exports_never_panic() {
+    run(archive::TARGETS);
+}
+
+#[test]
+fn damaged_lists_of_data_sets_never_panic() {
+    run(datasets::TARGETS);
+}
+
+#[test]
 fn every_target_has_a_program() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/fuzz_targets");
     let mut programs: Vec<String> = std::fs::read_dir(folder)
@@ -93,7 +107,8 @@ fn every_target_has_a_program() {
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
         .collect();
     programs.sort();
-    let mut targets: Vec<&str> = raster::TARGETS.iter().chain(models::TARGETS).map(|t| t.0).collect();
+    let mut targets: Vec<&str> =
+        [raster::TARGETS, models::TARGETS, archive::TARGETS, datasets::TARGETS].concat().iter().map(|t| t.0).collect();
     targets.sort_unstable();
     assert_eq!(programs, targets);
 }

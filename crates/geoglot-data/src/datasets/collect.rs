@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+use geoglot_core::small_file;
 
 use super::dataset::{Dataset, DatasetOptions, Item, Labelling, Split};
 use super::error::{Error, Result};
@@ -271,13 +275,38 @@ pub(super) fn sorted_entries(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// A text file; bytes that are no UTF-8 are an error with their line.
+/// A text file; bytes that are no UTF-8 are an error with their line, as is a file too large for a list.
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-    String::from_utf8(bytes).map_err(|e| {
-        let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|&&b| b == b'\n').count();
-        Error::record(path, format!("line {line}"), "is not UTF-8 text; convert the file, for example with iconv")
-    })
+    Ok(small_file::read_text(path, small_file::LIST)?)
+}
+
+/// Most bytes between two line breaks: a file without lines is no table, and would be held whole as its first record.
+const LONGEST_LINE: usize = 16 << 20;
+
+/// Passes a file on and fails when its lines have no end.
+pub(super) struct Lines<R> {
+    inner: R,
+    /// Bytes since the last line break.
+    since: usize,
+}
+
+/// A table as a stream.
+pub(super) fn open_table(path: &Path) -> Result<Lines<File>> {
+    Ok(Lines { inner: File::open(path).map_err(|e| Error::io(path, "open", e))?, since: 0 })
+}
+
+impl<R: Read> Read for Lines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.since = match buffer[..n].iter().rposition(|&b| matches!(b, b'\n' | b'\r')) {
+            Some(at) => n - at - 1,
+            None => self.since + n,
+        };
+        match self.since > LONGEST_LINE {
+            true => Err(std::io::Error::other(format!("a line has more than {} MB", LONGEST_LINE >> 20))),
+            false => Ok(n),
+        }
+    }
 }
 
 /// The file's ending in lower case.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use csv::{ByteRecord, ReaderBuilder};
 
-use super::collect::{Collector, ending, image_folder, parent, read_text};
+use super::collect::{Collector, ending, image_folder, open_table, parent, read_text};
 use super::dataset::{Item, Labelling};
 use super::error::{Error, Result};
 
@@ -66,10 +66,7 @@ fn columns(path: &Path, header: &[String], wanted: Option<&str>) -> Result<Colum
 
 pub(super) fn collect(path: &Path, collector: &mut Collector<'_>) -> Result<()> {
     let delimiter = if ending(path) == "tsv" { b'\t' } else { b',' };
-    let mut reader = ReaderBuilder::new()
-        .delimiter(delimiter)
-        .from_path(path)
-        .map_err(|e| Error::list(path, format!("cannot be opened as a table: {e}")))?;
+    let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(open_table(path)?);
     let header = reader.byte_headers().map_err(|e| Error::list(path, format!("has no readable header: {e}")))?;
     // Spreadsheets write a byte-order mark before the first name.
     let header: Vec<String> =

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use geoglot_core::{Band, Grid, Registry, Window};
+use geoglot_core::{Band, Grid, Registry, Window, small_file};
 use geoglot_raster::formats::hdf5;
 use geoglot_raster::{BandSource, SampleType, SceneArg, SourceOptions, Tile};
 use hdf5_reader::Hdf5File;
@@ -52,7 +52,7 @@ pub(super) fn collect(path: &Path, collector: &mut Collector<'_>) -> Result<()> 
     let home = if path.is_file() { super::collect::parent(path) } else { path.to_path_buf() };
     let specs = home.join("task_specs.pkl");
     let (names, count) = if specs.is_file() {
-        let bytes = std::fs::read(&specs).map_err(|e| Error::io(&specs, "read", e))?;
+        let bytes = small_file::read(&specs, small_file::LIST)?;
         task_classes(&specs, &bytes)?
     } else {
         (None, None)

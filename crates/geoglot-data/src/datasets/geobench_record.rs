@@ -194,6 +194,16 @@ fn numbers(pickle: &Pickle, kind: &Node, bytes: &Node) -> Option<Vec<i64>> {
     })
 }
 
+/// For fuzzing: any bytes as the pickle of a sample, as its attribute's text, and as `task_specs.pkl`. Whether they were one of them.
+#[doc(hidden)]
+pub fn fuzz_record(bytes: &[u8]) -> bool {
+    let path = Path::new("input.hdf5");
+    let escaped: String = bytes.iter().map(|b| format!("\\x{b:02x}")).collect();
+    let text = std::str::from_utf8(bytes).is_ok_and(|text| sample(path, text).is_ok());
+    let pickled = sample(path, &format!("b'{escaped}'")).is_ok();
+    text | pickled | task_classes(path, bytes).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,6 @@ use geoglot_core::{Band, Grid, Registry, Unit, Window};
 use geoglot_raster::{BandSource, Error, Result, SampleType, Tile, check_request};
 use ndarray::{Array2, Array3, s};
 use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
@@ -65,8 +64,7 @@ impl ImageSource {
                 (info.width as usize, info.height as usize, color.samples(), sample)
             }
             Kind::Jpeg => {
-                let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-                let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&bytes), jpeg_options());
+                let mut decoder = JpegDecoder::new_with_options(buffered(path)?, jpeg_options());
                 decoder.decode_headers().map_err(|e| damaged(path, "JPEG", &e))?;
                 let (width, height) =
                     decoder.dimensions().ok_or_else(|| damaged(path, "JPEG", &"no size is stated"))?;
@@ -120,13 +118,17 @@ fn kind_of(path: &Path) -> Result<Option<Kind>> {
     })
 }
 
+/// The file as a stream: what lies behind the image, or is no image, is never held.
+fn buffered(path: &Path) -> Result<BufReader<File>> {
+    File::open(path).map(BufReader::new).map_err(|e| Error::io(path, "open", e))
+}
+
 fn damaged(path: &Path, kind: &str, problem: &dyn std::fmt::Display) -> Error {
     Error::format(path, format!("is a damaged {kind} image ({problem}); fetch it again"))
 }
 
 fn png_reader(path: &Path) -> Result<png::Reader<BufReader<File>>> {
-    let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-    let mut decoder = png::Decoder::new_with_limits(BufReader::new(file), png::Limits { bytes: MOST_PIXELS * 8 });
+    let mut decoder = png::Decoder::new_with_limits(buffered(path)?, png::Limits { bytes: MOST_PIXELS * 8 });
     decoder.set_transformations(png::Transformations::EXPAND);
     decoder.read_info().map_err(|e| damaged(path, "PNG", &e))
 }
@@ -151,10 +153,9 @@ fn jpeg_options() -> DecoderOptions {
 }
 
 fn decode_jpeg(path: &Path, channels: usize) -> Result<Decoded> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
     let color = if channels == 1 { ColorSpace::Luma } else { ColorSpace::RGB };
     let options = jpeg_options().jpeg_set_out_colorspace(color);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&bytes), options);
+    let mut decoder = JpegDecoder::new_with_options(buffered(path)?, options);
     let pixels = decoder.decode().map_err(|e| damaged(path, "JPEG", &e))?;
     let (width, height) = decoder.dimensions().unwrap_or_default();
     Ok(Decoded { width, height, channels, values: pixels.into_iter().map(f32::from).collect() })

@@ -6,7 +6,7 @@ use std::path::Path;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 
-use super::collect::ending;
+use super::collect::{ending, open_table};
 use super::error::{Error, Result};
 
 /// One row.
@@ -63,7 +63,7 @@ fn text(field: &Field) -> Option<String> {
 
 fn read_csv(path: &Path) -> Result<Vec<Patch>> {
     let wrong = |e: csv::Error| Error::list(path, format!("cannot be read as CSV: {e}"));
-    let mut reader = csv::Reader::from_path(path).map_err(wrong)?;
+    let mut reader = csv::Reader::from_reader(open_table(path)?);
     let header = reader.headers().map_err(wrong)?.clone();
     let column = |name: &str| header.iter().position(|h| h == name);
     let (Some(id), Some(labels)) = (column("patch_id"), column("labels")) else {

@@ -38,6 +38,8 @@ mod text_lists;
 pub use dataset::{Dataset, DatasetOptions, Item, Labelling, Split};
 pub use detect::Format;
 pub use error::{Error, Result};
+#[doc(hidden)]
+pub use geobench_record::fuzz_record;
 pub use image::ImageSource;
 pub use nomenclature::Nomenclature;
 pub use read::Pixels;

@@ -89,6 +89,36 @@ impl Nomenclature {
 mod tests {
     use super::*;
 
+    /// The 43 in the order of CORINE's codes (111 to 523, without 335 glaciers), each with the position of its class among the 19, −1 for
+    /// none: the numbers of TorchGeo's `BigEarthNet.label_converter`, which repeats the authors' `label_indices.json`. Typed in order of
+    /// code, where the table above is in order of class, so that a slip in one of them shows.
+    #[rustfmt::skip]
+    const BY_CODE: [(&str, i8); 43] = [
+        ("Continuous urban fabric", 0), ("Discontinuous urban fabric", 0), ("Industrial or commercial units", 1),
+        ("Road and rail networks and associated land", -1), ("Port areas", -1), ("Airports", -1),
+        ("Mineral extraction sites", -1), ("Dump sites", -1), ("Construction sites", -1), ("Green urban areas", -1),
+        ("Sport and leisure facilities", -1), ("Non-irrigated arable land", 2), ("Permanently irrigated land", 2),
+        ("Rice fields", 2), ("Vineyards", 3), ("Fruit trees and berry plantations", 3), ("Olive groves", 3), ("Pastures", 4),
+        ("Annual crops associated with permanent crops", 3), ("Complex cultivation patterns", 5),
+        ("Land principally occupied by agriculture, with significant areas of natural vegetation", 6),
+        ("Agro-forestry areas", 7), ("Broad-leaved forest", 8), ("Coniferous forest", 9), ("Mixed forest", 10),
+        ("Natural grassland", 11), ("Moors and heathland", 12), ("Sclerophyllous vegetation", 12),
+        ("Transitional woodland/shrub", 13), ("Beaches, dunes, sands", 14), ("Bare rock", -1),
+        ("Sparsely vegetated areas", 11), ("Burnt areas", -1), ("Inland marshes", 15), ("Peatbogs", 15), ("Salt marshes", 16),
+        ("Salines", 16), ("Intertidal flats", -1), ("Water courses", 17), ("Water bodies", 17), ("Coastal lagoons", 18),
+        ("Estuaries", 18), ("Sea and ocean", 18),
+    ];
+
+    #[test]
+    fn every_pair_is_that_of_torchgeo() {
+        let nineteen = Nomenclature::Nineteen.classes();
+        for (label, k) in BY_CODE {
+            let expected = usize::try_from(k).ok().map(|k| nineteen[k]);
+            assert_eq!(Nomenclature::Nineteen.convert(label), Ok(expected), "{label}");
+            assert_eq!(Nomenclature::FortyThree.convert(label), Ok(Some(label)));
+        }
+    }
+
     #[test]
     fn forty_three_become_nineteen() {
         let all = Nomenclature::FortyThree.classes();

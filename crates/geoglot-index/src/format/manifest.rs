@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use geoglot_core::atomic;
+use geoglot_core::{atomic, small_file};
 use serde::{Deserialize, Serialize};
 
 use super::vectors::VectorType;
@@ -138,18 +138,25 @@ impl Manifest {
     /// [`Error::NotAnArchive`] when there is none, else as [`Manifest::parse`].
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST);
-        match std::fs::read(&path) {
-            Ok(bytes) => Self::parse(&path, &bytes),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let problem = if folder.join("segments").is_dir() {
-                    format!("{MANIFEST} is missing, but there are segments: `index repair` makes it again")
-                } else {
-                    format!("no {MANIFEST}")
-                };
-                Err(Error::NotAnArchive { path: folder.into(), problem })
-            }
-            Err(e) => Err(Error::io(path, "read", e)),
+        if folder.exists() && !folder.is_dir() {
+            return Err(Error::NotAnArchive {
+                path: folder.into(),
+                problem: "it is a file, an archive is a folder".into(),
+            });
         }
+        if !path.exists() {
+            let problem = if folder.join("segments").is_dir() {
+                format!("{MANIFEST} is missing, but there are segments: `index repair` makes it again")
+            } else {
+                format!("no {MANIFEST}")
+            };
+            return Err(Error::NotAnArchive { path: folder.into(), problem });
+        }
+        let bytes = small_file::read(&path, small_file::LIST).map_err(|e| match e {
+            geoglot_core::Error::Format { problem, .. } => Error::Damaged { path: path.clone(), problem },
+            other => other.into(),
+        })?;
+        Self::parse(&path, &bytes)
     }
 
     /// Replaces the manifest of the archive in `folder`: after this, the change has happened.

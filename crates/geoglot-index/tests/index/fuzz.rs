@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::{records, space};
 
-type Entry = fn(&[u8]);
+type Entry = fn(&[u8]) -> bool;
 
 /// A good file of each format.
 fn seeds() -> &'static [(Entry, Vec<u8>)] {

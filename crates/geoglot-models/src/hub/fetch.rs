@@ -92,6 +92,7 @@ struct Fetcher {
     /// Where files of this revision already lie, when the revision is a commit in the cache.
     cached: Option<PathBuf>,
     offline: bool,
+    endpoint: String,
 }
 
 enum FetchError {
@@ -121,6 +122,7 @@ impl Fetcher {
             revision: revision.to_owned(),
             cached,
             offline: hub.offline,
+            endpoint: hub.endpoint.clone().unwrap_or_else(|| "https://huggingface.co".into()),
         })
     }
 
@@ -145,9 +147,20 @@ impl Fetcher {
 
     fn error(&self, file: &str, error: FetchError) -> Error {
         let problem = match error {
-            FetchError::Offline => "it is not in the cache and HF_HUB_OFFLINE forbids fetching".into(),
-            FetchError::Api(e) => describe(&e),
+            FetchError::Offline => "it is not in the cache and HF_HUB_OFFLINE forbids fetching; unset it".into(),
+            FetchError::Api(e) => {
+                let said = describe(&e);
+                let remedy = if said.contains("401") || said.contains("403") {
+                    "accept the model's licence on its page, and set HF_TOKEN"
+                } else if said.contains("404") {
+                    "check the names of repository and revision"
+                } else {
+                    "check the network, or set HF_ENDPOINT to a mirror"
+                };
+                format!("{} answers: {said}; {remedy}", self.endpoint)
+            }
         };
+        let problem = format!("{problem}, or copy the model's files into a folder and give its path");
         Error::Hub { repo: self.name.clone(), revision: self.revision.clone(), file: file.to_owned(), problem }
     }
 }

@@ -267,7 +267,9 @@ fn how_to_get(entry: &ModelEntry) -> String {
         ));
     }
     lines.push("  or give the path of a folder that holds its files".into());
-    lines.push("  or use the built-in `hashed-words` tower, which needs no weights and knows no synonyms".into());
+    if entry.kind == "text-tower" {
+        lines.push("  or use the built-in `hashed-words` tower, which needs no weights and knows no synonyms".into());
+    }
     lines.join("\n")
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use geoglot_core::{Band, Legend, atomic};
+use geoglot_core::{Band, Legend, atomic, small_file};
 use indexmap::IndexMap;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,9 @@ use sha2::{Digest, Sha256};
 use super::config::MmlgnetConfig;
 use super::error::{MmlgnetError, Result};
 use super::network::Mmlgnet;
+
+/// Most bytes of the weights: far more than any network of the paper has.
+const MOST_WEIGHTS: u64 = 1 << 30;
 
 /// Everything a model needs beside its weights. Written as `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,8 +124,8 @@ pub fn save_bytes(folder: &Path, weights: &[u8], card: &ModelCard) -> Result<Str
 pub fn load_card(folder: &Path) -> Result<ModelCard> {
     let path = folder.join(CARD);
     let fail = |problem: String| MmlgnetError::Folder { path: path.clone(), problem };
-    let text = std::fs::read(&path)
-        .map_err(|e| fail(format!("cannot be read ({e}); a model is a folder with {CARD} and {WEIGHTS}")))?;
+    let text = small_file::read(&path, small_file::TEXT)
+        .map_err(|e| fail(format!("{}; a model is a folder with {CARD} and {WEIGHTS}", e.problem())))?;
     ModelCard::parse(&text, &path)
 }
 
@@ -134,7 +137,7 @@ pub fn load(folder: &Path, device: &Device) -> Result<(Mmlgnet, ModelCard)> {
     let card = load_card(folder)?;
     let path = folder.join(WEIGHTS);
     let fail = |problem: String| MmlgnetError::Folder { path: path.clone(), problem };
-    let bytes = std::fs::read(&path).map_err(|e| fail(format!("cannot be read ({e})")))?;
+    let bytes = small_file::read(&path, MOST_WEIGHTS).map_err(|e| fail(e.problem()))?;
     let found = sha256(&bytes);
     if found != card.weights_sha256 {
         return Err(fail(format!(

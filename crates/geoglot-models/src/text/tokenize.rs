@@ -1,8 +1,9 @@
 //! Texts to token ids, with the tokenisers published beside the weights.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use geoglot_core::small_file;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
@@ -22,6 +23,8 @@ pub struct TextTokenizer {
     inner: Tokenizer,
     path: PathBuf,
     digest: String,
+    /// Whether a text too long was told: once is enough.
+    said: AtomicBool,
 }
 
 impl TextTokenizer {
@@ -37,7 +40,7 @@ impl TextTokenizer {
                 "no tokenizer.json beside the weights; save the tokeniser there (AutoTokenizer.from_pretrained(…).save_pretrained)",
             ));
         }
-        let bytes = fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
+        let bytes = small_file::read(&path, small_file::LIST)?;
         Self::from_bytes(&bytes, path, max_tokens)
     }
 
@@ -55,10 +58,10 @@ impl TextTokenizer {
         if !merges_path.is_file() {
             return Err(Error::config(folder, "neither tokenizer.json nor merges.txt beside the weights"));
         }
-        let merges = fs::read_to_string(&merges_path).map_err(|e| Error::io(&merges_path, "read", e))?;
+        let merges = small_file::read_text(&merges_path, small_file::LIST)?;
         let vocab_path = folder.join("vocab.json");
         let vocabulary = if vocab_path.is_file() {
-            let bytes = fs::read(&vocab_path).map_err(|e| Error::io(&vocab_path, "read", e))?;
+            let bytes = small_file::read(&vocab_path, small_file::LIST)?;
             Some(serde_json::from_slice(&bytes).map_err(|e| tokenizer_error(&vocab_path, e))?)
         } else {
             None
@@ -126,7 +129,7 @@ impl TextTokenizer {
                 format!("neither tokenizer.json nor one of {} beside the weights", models.join(", ")),
             ));
         };
-        let bytes = fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
+        let bytes = small_file::read(&path, small_file::LIST)?;
         let specification = super::spm::tokenizer_json(&bytes).map_err(|e| tokenizer_error(&path, e))?;
         Self::from_bytes(specification.to_string().as_bytes(), path, max_tokens)
     }
@@ -145,16 +148,27 @@ impl TextTokenizer {
         };
         inner.with_truncation(Some(truncation)).map_err(|e| tokenizer_error(&path, e))?;
         inner.with_padding(None);
-        Ok(Self { inner, path, digest: hex(&Sha256::digest(bytes)) })
+        Ok(Self { inner, path, digest: hex(&Sha256::digest(bytes)), said: AtomicBool::new(false) })
     }
 
-    /// Ids of each text, special tokens included, truncated, not padded.
+    /// Ids of each text, special tokens included, truncated, not padded. The first text that is too long is told in the log.
     ///
     /// # Errors
     /// [`Error::Tokenizer`].
     pub fn encode(&self, texts: &[String]) -> Result<Vec<Vec<u32>>> {
         let inputs: Vec<&str> = texts.iter().map(String::as_str).collect();
         let encodings = self.inner.encode_batch(inputs, true).map_err(|e| tokenizer_error(&self.path, e))?;
+        let cut = |k: &usize| !encodings[*k].get_overflowing().is_empty();
+        if let Some(first) = (0..texts.len()).find(cut)
+            && !self.said.swap(true, Ordering::Relaxed)
+        {
+            let start: String = texts[first].chars().take(40).collect();
+            tracing::warn!(
+                "the text `{start}…` has more than the {} tokens that the tower reads; the rest of it counts for nothing, as with \
+                 other such texts",
+                encodings[first].len()
+            );
+        }
         Ok(encodings.iter().map(|e| e.get_ids().to_vec()).collect())
     }
 
@@ -203,6 +217,8 @@ fn byte_symbols() -> Vec<char> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,9 +1,9 @@
 //! BERT-like, CLIP and SigLIP towers: tokeniser, encoder, pooling, batches.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use geoglot_core::small_file;
 use geoglot_nn::weights::{Checkpoint, load_into};
 use ndarray::Array2;
 use serde_json::Value;
@@ -118,7 +118,7 @@ pub(super) fn block_weights(width: usize, hidden: usize) -> f64 {
 }
 
 pub(crate) fn read_json(path: &Path) -> Result<Value> {
-    let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+    let bytes = small_file::read(path, small_file::TEXT)?;
     serde_json::from_slice(&bytes).map_err(|e| Error::config(path, e.to_string()))
 }
 

@@ -60,6 +60,15 @@ impl BandNeed {
             return Ok((0..bands.len()).collect());
         }
         let missing = needed.iter().zip(&found).find(|(_, f)| f.is_none()).map(|(n, _)| n).expect("one is not found");
+        if bands.iter().all(|b| b.wavelength_um.is_none()) {
+            return Err(Error::Input(format!(
+                "this tower reads {}; the {} bands {} have neither these names nor wavelengths: name their sensor (sensor=…), or \
+                 choose three (bands=…) in this order",
+                self.names(),
+                bands.len(),
+                bands.iter().map(Band::label).collect::<Vec<_>>().join(", ")
+            )));
+        }
         Err(Error::Input(format!(
             "this tower reads {}; no band within {NEAR} µm of {} ({} µm) among {}: give the bands in the tower's order without \
              wavelengths, or use an any-band model",

@@ -6,6 +6,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use geoglot_core::small_file;
+
 use super::error::some_of;
 use super::{DType, WeightsError, safetensors, torch};
 
@@ -68,8 +70,8 @@ impl Checkpoint {
     }
 
     fn open_shards(path: &Path) -> Result<Self, WeightsError> {
-        let text = std::fs::read(path).map_err(|e| io(path, "read", e))?;
         let bad = |problem: String| format(path, "safetensors index", problem);
+        let text = small_file::read(path, small_file::LIST).map_err(|e| bad(e.problem()))?;
         let index: serde_json::Value = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
         let map =
             index.get("weight_map").and_then(|m| m.as_object()).ok_or_else(|| bad("no `weight_map` object".into()))?;

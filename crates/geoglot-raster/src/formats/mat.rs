@@ -199,6 +199,11 @@ pub fn list_mat5<R: Read + Seek>(reader: R, length: u64) -> Result<(Vec<MatVaria
         reader.seek(SeekFrom::Start(at)).map_err(ends)?;
         let mut words = Words { inner: &mut reader, big_endian, read: 0 };
         let (code, bytes, small) = words.tag().map_err(ends)?;
+        if code != COMPRESSED && code != MATRIX {
+            return Err(format!(
+                "has an element of type {code} at byte {at} where a variable is expected: it is damaged"
+            ));
+        }
         let body = at + 8;
         let end = if small.is_some() { body } else { body + u64::from(bytes) };
         if end > length {
@@ -211,19 +216,22 @@ pub fn list_mat5<R: Read + Seek>(reader: R, length: u64) -> Result<(Vec<MatVaria
             let mut words =
                 Words { inner: ZlibDecoder::new((&mut reader).take(u64::from(bytes))), big_endian, read: 0 };
             let (code, _, _) = words.tag().map_err(ends)?;
-            if code == MATRIX {
-                let (mut variable, size) = matrix_start(&mut words)?;
-                if size > u64::from(bytes).saturating_mul(ZLIB_LIMIT) {
-                    return Err(format!(
-                        "variable `{}` declares {} ({size} bytes), more than its {bytes} compressed bytes can hold",
-                        variable.name,
-                        times(&variable.shape)
-                    ));
-                }
-                (variable.offset, variable.compressed) = (body, Some(u64::from(bytes)));
-                found.push(variable);
+            if code != MATRIX {
+                return Err(format!(
+                    "has a compressed element of type {code} at byte {at} where a variable is expected"
+                ));
             }
-        } else if code == MATRIX {
+            let (mut variable, size) = matrix_start(&mut words)?;
+            if size > u64::from(bytes).saturating_mul(ZLIB_LIMIT) {
+                return Err(format!(
+                    "variable `{}` declares {} ({size} bytes), more than its {bytes} compressed bytes can hold",
+                    variable.name,
+                    times(&variable.shape)
+                ));
+            }
+            (variable.offset, variable.compressed) = (body, Some(u64::from(bytes)));
+            found.push(variable);
+        } else {
             let (mut variable, size) = matrix_start(&mut words)?;
             variable.offset = at + words.read;
             if variable.offset + size > length {

@@ -1,19 +1,9 @@
 //! Errors of recipes.
 
-use std::path::PathBuf;
-
 /// What can be wrong with a recipe.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecipeError {
-    /// The file cannot be read.
-    #[error("{path}: cannot read the recipe: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's answer.
-        source: std::io::Error,
-    },
     /// Not TOML, an unknown key, a value out of range.
     #[error("{path}: {problem}")]
     Format {
@@ -41,7 +31,7 @@ pub enum RecipeError {
     /// An input that does not parse.
     #[error(transparent)]
     Raster(#[from] geoglot_raster::Error),
-    /// A legend that does not load.
+    /// A recipe or legend that cannot be read.
     #[error(transparent)]
     Core(#[from] geoglot_core::Error),
 }

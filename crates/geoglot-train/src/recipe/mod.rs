@@ -31,6 +31,7 @@ mod train;
 
 use std::path::{Path, PathBuf};
 
+use geoglot_core::small_file;
 use geoglot_data::PreprocessOptions;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -156,7 +157,7 @@ impl Recipe {
     /// # Errors
     /// [`RecipeError`] naming the file and the key.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
-        let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.into(), source })?;
+        let text = small_file::read_text(path, small_file::TEXT)?;
         let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
         Self::parse(&text, &path.display().to_string(), folder, overrides)
     }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args as ClapArgs, ValueEnum};
-use geoglot::core::{Legend, RunManifest, atomic, prompt};
+use geoglot::core::{Legend, RunManifest, atomic, prompt, small_file};
 use geoglot::models::text::class_features;
 use geoglot::workflow::classify::{Choice, Classified, Pair, classify};
 use serde_json::{Value, json};
 
-use super::common::{DeviceArg, Usage, registry};
+use super::common::{DeviceArg, Usage, registry, threshold, writable};
 use super::embed::save_run_beside;
 use super::map::parse_scene;
 use super::progress::Pixels;
@@ -82,7 +82,7 @@ fn labels_of(path: &Path) -> anyhow::Result<Legend> {
     if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml") || e.eq_ignore_ascii_case("json")) {
         return Ok(Legend::load(path)?);
     }
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let text = small_file::read_text(path, small_file::TEXT)?;
     let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
     Legend::from_names(lines).with_context(|| format!("{} (one label a line)", path.display()))
 }
@@ -100,6 +100,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     if args.top_k == 0 {
         return Err(Usage("--top-k 0: expected 1 or more".into()).into());
+    }
+    threshold(args.threshold)?;
+    if let Some(out) = &args.out {
+        writable(out)?;
     }
     let mut images = parse_scene(&args.images)?;
     for image in &mut images {

@@ -1,6 +1,6 @@
 //! Options that mean the same in every command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,6 +76,25 @@ pub fn registry(file: Option<&PathBuf>) -> anyhow::Result<Registry> {
     match file {
         Some(path) => Registry::with_file(path).context("--sensors"),
         None => Ok(Registry::builtin().clone()),
+    }
+}
+
+/// Refuses an output file that is a folder before any work is done for it.
+pub fn writable(out: &Path) -> anyhow::Result<()> {
+    match out.is_dir() {
+        true => Err(Usage(format!("--out {} is a folder; name a file", out.display())).into()),
+        false => Ok(()),
+    }
+}
+
+/// A threshold of cosines or probabilities.
+pub fn threshold(value: Option<f32>) -> anyhow::Result<()> {
+    match value {
+        Some(value) if !(-1.0..=1.0).contains(&value) => {
+            Err(Usage(format!("--threshold {value}: cosines lie between -1 and 1, probabilities between 0 and 1"))
+                .into())
+        }
+        _ => Ok(()),
     }
 }
 

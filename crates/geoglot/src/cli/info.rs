@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use clap::Args as ClapArgs;
-use geoglot::core::Registry;
+use geoglot::core::{Registry, small_file};
 use geoglot::models::mmlgnet::load_card;
 use geoglot::models::vision::{ImageOptions, ImageTower, load_image_tower_from};
 use geoglot::raster::preview::{ansi, ascii, quick_look};
@@ -140,7 +140,7 @@ fn as_json(scene: &Scene, input: &SceneInput, stats: Option<&SceneStats>, found:
 
 /// Whether a folder holds an image tower: geoglot's own card says so, and published configurations have no `system`.
 fn is_image_tower(folder: &Path) -> bool {
-    let card = std::fs::read(folder.join("config.json")).ok();
+    let card = small_file::read(&folder.join("config.json"), small_file::TEXT).ok();
     let card: Option<Value> = card.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     card.is_none_or(|json| json.get("system").is_none_or(|s| s == "vision-tower"))
 }

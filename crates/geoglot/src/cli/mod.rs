@@ -57,7 +57,7 @@ enum Command {
     Index(index::Args),
     /// Generate aligned synthetic scenes of any sensors with labels, legend, facts and captions
     Synth(synth::Args),
-    /// List, fetch and show text towers
+    /// List, fetch and show models
     Models(models::Args),
 }
 

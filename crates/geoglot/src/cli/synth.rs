@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use geoglot::core::RunManifest;
+use geoglot::core::{RunManifest, small_file};
 use geoglot::data::synth::{SynthConfig, generate, write};
 
 use super::common::{Usage, registry};
@@ -52,7 +52,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let registry = registry(args.sensors.as_ref())?;
     let base = match &args.config {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+            let text = small_file::read_text(path, small_file::TEXT)?;
             toml::from_str(&text).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?
         }
         None => {

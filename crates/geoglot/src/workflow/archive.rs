@@ -8,7 +8,7 @@ use ndarray::Array2;
 
 use super::images::{TowerScene, batch};
 use super::text;
-use crate::core::{Registry, prompt};
+use crate::core::{Registry, prompt, small_file};
 use crate::index::{Archive, Filter, Query, Space};
 use crate::models::text::{TextTower, class_features};
 use crate::models::vision::{ImageTower, load_image_tower};
@@ -28,7 +28,7 @@ pub fn text_space(tower: &dyn TextTower) -> Space {
 
 /// Whether a model's files may have a text side: geoglot's own image-tower folders have none.
 pub fn may_have_text(model: &str) -> bool {
-    let card = std::fs::read(Path::new(model).join("config.json")).ok();
+    let card = small_file::read(&Path::new(model).join("config.json"), small_file::TEXT).ok();
     let card: Option<serde_json::Value> = card.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     !Path::new(model).is_file() && card.is_none_or(|json| json.get("system").is_none())
 }

@@ -129,6 +129,10 @@ pub fn classify(
     let tower = pair.model.image.as_ref();
     let (mut done, mut bands, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     let mut waiting = Waiting::default();
+    // What is wrong with a file's name, size or bands is said before any work is done.
+    for arg in images {
+        TowerScene::open(arg, tower, registry, true)?;
+    }
     for arg in images {
         let scene = TowerScene::open(arg, tower, registry, false)?;
         let image = scene.prepare(&scene.read_whole()?)?;

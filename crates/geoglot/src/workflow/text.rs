@@ -35,7 +35,7 @@ pub fn open_space(space: &str, device: &Device) -> Result<Box<dyn TextTower>> {
     match hub.registry().models().iter().find(|m| m.space == space) {
         Some(entry) => open(&entry.name, device),
         None => Err(Error::Input(format!(
-            "no known text tower has the space `{space}`; name the tower the model was trained with: --text NAME-OR-FOLDER"
+            "no known text tower has the space `{space}`; name the tower the model was trained with (`map --text`, elsewhere --text-model)"
         ))),
     }
 }

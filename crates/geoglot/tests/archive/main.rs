@@ -5,4 +5,8 @@ mod classify;
 mod embed;
 mod fixtures;
 mod kill;
+#[cfg(target_os = "linux")]
+mod large;
 mod search;
+mod weights;
+mod wrong_words;

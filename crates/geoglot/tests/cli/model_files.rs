@@ -66,7 +66,7 @@ fn altered_and_missing_files_are_named() {
         work.map("").fails(1, &["model.safetensors", "SHA-256", "copy the model again"]);
     }
     std::fs::remove_file(work.path("model/model.safetensors")).unwrap();
-    work.map("").fails(1, &["model.safetensors", "cannot be read"]);
+    work.map("").fails(1, &["model.safetensors", "cannot read"]);
     work.write("model/model.safetensors", &weights);
     let text = String::from_utf8(card.clone()).unwrap();
     let mut value: Value = serde_json::from_str(&text).unwrap();

@@ -13,7 +13,7 @@ use geoglot::models::vision::load_image_tower;
 use geoglot::workflow::archive::space_of;
 use serde_json::json;
 
-use super::super::common::{DeviceArg, Usage};
+use super::super::common::{DeviceArg, Usage, writable};
 use super::super::embed::{SceneArgs, print_done, save_run_beside};
 use super::FilterArgs;
 
@@ -114,6 +114,7 @@ pub struct Export {
 
 pub fn export(args: Export) -> anyhow::Result<()> {
     let mut run = RunManifest::start("index export");
+    writable(&args.out)?;
     let archive = Archive::open(&args.archive)?;
     let filter = args.filter.filter()?;
     let count = match args.format {

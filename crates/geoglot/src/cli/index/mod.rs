@@ -6,7 +6,8 @@ mod search;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
-use geoglot::index::{BBox, Filter, Footprint, Time};
+use geoglot::core::small_file;
+use geoglot::index::{Archive, BBox, Filter, Footprint, Time};
 
 use super::common::Usage;
 
@@ -89,7 +90,7 @@ impl FilterArgs {
             filter = filter.bbox(bbox("--bbox", text)?);
         }
         if let Some(path) = &self.area {
-            let text = std::fs::read_to_string(path).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+            let text = small_file::read_text(path, small_file::TEXT)?;
             let area = Footprint::from_geojson(&text).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
             filter = filter.area(area);
         }
@@ -108,6 +109,23 @@ impl FilterArgs {
             filter = filter.max_nodata(share("--max-nodata", value)?);
         }
         Ok(filter)
+    }
+
+    /// Where and when the archive's records are, for filters by place or time that none passes.
+    fn remark(&self, archive: &Archive) -> String {
+        let info = archive.info();
+        let mut remark = String::new();
+        if (self.bbox.is_some() || self.area.is_some())
+            && let Some([w, s, e, n]) = info.bbox
+        {
+            remark += &format!("; the archive lies within {w:.4},{s:.4},{e:.4},{n:.4} (W,S,E,N)");
+        }
+        if (self.from.is_some() || self.to.is_some())
+            && let Some([first, last]) = info.times
+        {
+            remark += &format!("; its records are from {first} to {last}");
+        }
+        remark
     }
 }
 

@@ -9,7 +9,7 @@ use geoglot::index::{Archive, Dedup, Filter, Footprint, Hit, SearchOptions};
 use geoglot::workflow::archive::{Question, TowerNames};
 use serde_json::{Value, json};
 
-use super::super::common::{DeviceArg, Usage, registry};
+use super::super::common::{DeviceArg, Usage, registry, threshold, writable};
 use super::super::embed::save_run_beside;
 use super::super::map::parse_scene;
 use super::{FilterArgs, bbox, share, texts};
@@ -115,6 +115,7 @@ impl Args {
         if self.top_k == Some(0) {
             return Err(Usage("--top-k 0: expected 1 or more".into()).into());
         }
+        threshold(self.threshold)?;
         let top_k = self.top_k.or(self.threshold.is_none().then_some(10));
         let dedup = match self.dedup {
             Some(value) => Some(Dedup { share: share("--dedup", value)?.into(), ..Dedup::default() }),
@@ -135,6 +136,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (question, options) = (args.question()?, args.options()?);
     if args.format == Format::Geoparquet && args.out.is_none() {
         return Err(Usage("--format geoparquet needs --out FILE".into()).into());
+    }
+    if let Some(out) = &args.out {
+        writable(out)?;
     }
     let archive = Archive::open(&args.archive)?;
     if archive.is_empty() {
@@ -169,7 +173,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         save_run_beside(&run, out)?;
         println!("{} hits: {}", hits.len(), out.display());
     } else if hits.is_empty() && !args.json {
-        eprintln!("nothing found");
+        eprintln!("nothing found{}", args.filter.remark(&archive));
     }
     Ok(())
 }
