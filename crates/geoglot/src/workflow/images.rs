@@ -12,7 +12,7 @@ use crate::models::geolangbind::bind_wavelengths;
 use crate::models::vision::{BandNeed, BoundPreprocess, ImageBatch, ImageTower, ValueScale};
 use crate::raster::preview::quick_look;
 use crate::raster::stats::scene_stats;
-use crate::raster::{BandSource, Footprints, OpenOptions, SampleType, Scene, SceneArg, Tile, check_request};
+use crate::raster::{BandSource, Footprints, SampleType, Scene, SceneArg, Tile, check_request};
 
 /// Reflectance shown as white to models that were trained on 8-bit pictures: that of Sentinel-2's true-colour product.
 const REFLECTANCE_WHITE: f32 = 0.3558;
