@@ -10,7 +10,7 @@ use burn::optim::{AdamState, AdaptiveMomentumState, LearningRate, ModuleOptimize
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::conv_block::plain;
+use super::graph::plain;
 use super::simd::{kernel, load, store};
 
 /// Parameters handled by one task.
