@@ -1,7 +1,8 @@
 //! Multi-head attention without a matrix of all scores (Dao et al. 2022; Rabe & Staats 2021).
 //!
-//! A task is one head of one image. It takes a group of queries at a time: their scores stay in the cache, and only the logarithm of
-//! each query's softmax sum is kept; the backward pass computes the scores again.
+//! A task is one head of one image. It takes a group of queries at a time: their scores stay in the cache, and of each query's
+//! softmax only the largest score and the sum are kept; the backward pass computes the scores again. Largest score and sum are kept
+//! apart: their sum in the logarithm would lose digits when scores are large.
 
 use std::sync::Arc;
 
@@ -75,8 +76,8 @@ struct State {
     k: FlexTensor,
     v: FlexTensor,
     out: FlexTensor,
-    /// ln Σ eˢ over the scores s of every query, [B, heads, M].
-    sums: Arc<Vec<f32>>,
+    /// The largest score m and 1/Σ eˢ⁻ᵐ over the scores s of every query, [B, heads, M].
+    sums: Arc<Vec<[f32; 2]>>,
 }
 
 impl Backward<Flex, 3> for AttentionBackward {
@@ -134,11 +135,11 @@ impl Shape {
         QUERIES.min(self.queries) * self.keys
     }
 
-    fn forward(&self, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    fn forward(&self, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<[f32; 2]>) {
         let Shape { queries, keys, width, .. } = *self;
         let head = self.head();
         let mut out = vec![0.0; q.len()];
-        let mut sums = vec![0.0; self.batch * self.heads * queries];
+        let mut sums = vec![[0.0; 2]; self.batch * self.heads * queries];
         if out.is_empty() {
             return (out, sums);
         }
@@ -218,8 +219,8 @@ fn scaled_product(a: Matrix, b: Matrix, out: &mut [f32], factor: f32) {
 }
 
 kernel! {
-    /// Softmax of every row, and the logarithms of their sums.
-    fn softmax_rows<'a>(simd: S, scores: &'a mut [f32], sums: &'a mut [f32]) {
+    /// Softmax of every row, and what it takes to compute it again.
+    fn softmax_rows<'a>(simd: S, scores: &'a mut [f32], sums: &'a mut [[f32; 2]]) {
         let _ = simd;
         let n = scores.len() / sums.len();
         for (row, sum) in scores.chunks_exact_mut(n).zip(sums) {
@@ -235,7 +236,7 @@ kernel! {
         simd: S,
         weights: &'a mut [f32],
         slopes: &'a mut [f32],
-        sums: &'a [f32],
+        sums: &'a [[f32; 2]],
         grad: &'a [f32],
         out: &'a [f32],
         width: usize,
@@ -244,11 +245,11 @@ kernel! {
         let _ = simd;
         let n = weights.len() / sums.len();
         let rows = weights.chunks_exact_mut(n).zip(slopes.chunks_exact_mut(n)).zip(sums).enumerate();
-        for (r, ((weights, slopes), sum)) in rows {
+        for (r, ((weights, slopes), [top, scale])) in rows {
             let at = r * width..r * width + head;
             let mean = dot(&grad[at.clone()], &out[at]);
             for (p, g) in weights.iter_mut().zip(slopes) {
-                *p = exp(*p - sum);
+                *p = exp(*p - top) * scale;
                 *g = *p * (*g - mean);
             }
         }

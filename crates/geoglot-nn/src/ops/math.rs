@@ -174,13 +174,13 @@ pub fn softmax_numerators(row: &mut [f32]) -> f32 {
     1.0 / numerators(row).1
 }
 
-/// Softmax of one row, in place; returns ln Σ eˣ.
+/// Softmax of one row, in place; returns the largest value m and 1/Σ eˣ⁻ᵐ.
 #[inline(always)]
-pub fn softmax(row: &mut [f32]) -> f32 {
+pub fn softmax(row: &mut [f32]) -> [f32; 2] {
     let (top, sum) = numerators(row);
     let scale = 1.0 / sum;
     row.iter_mut().for_each(|v| *v *= scale);
-    top + sum.ln()
+    [top, scale]
 }
 
 /// eˣ⁻ᵐᵃˣ of one row, in place; returns max and their sum.
