@@ -2,8 +2,9 @@
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor};
+
+use crate::layers;
 
 /// Added to the score of a pair that may not attend; its softmax weight is exactly zero in f32.
 const FORBIDDEN: f32 = -1e9;
@@ -52,18 +53,18 @@ impl SelfAttention {
     /// Tokens `[B, N, D]` to tokens `[B, N, D]`. `bias`, broadcast to `[B, heads, N, N]`, is added to the scores:
     /// see [`padding_bias`] and [`causal_bias`].
     pub fn forward(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
-        let [b, n, d] = x.dims();
-        let head = d / self.heads;
-        let split = |t: Tensor<3>| t.reshape([b, n, self.heads, head]).swap_dims(1, 2);
-        let q = split(self.query.forward(x.clone())) / (head as f32).sqrt();
-        let k = split(self.key.forward(x.clone()));
-        let v = split(self.value.forward(x));
-        let mut scores = q.matmul(k.swap_dims(2, 3));
-        if let Some(bias) = bias {
-            scores = scores + bias;
-        }
-        let mixed = softmax(scores, 3).matmul(v);
-        self.output.forward(mixed.swap_dims(1, 2).reshape([b, n, d]))
+        let mixed = self.mixed(x, bias);
+        layers::linear(&self.output, mixed)
+    }
+
+    /// `residual` + attention(x).
+    pub(crate) fn forward_added(&self, x: Tensor<3>, bias: Option<Tensor<4>>, residual: Tensor<3>) -> Tensor<3> {
+        layers::added(&self.output, self.mixed(x, bias), residual)
+    }
+
+    fn mixed(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
+        let [q, k, v] = [&self.query, &self.key, &self.value].map(|layer| layers::linear(layer, x.clone()));
+        layers::attention(q, k, v, self.heads, bias)
     }
 }
 

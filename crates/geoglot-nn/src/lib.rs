@@ -4,6 +4,7 @@ pub mod attention;
 pub mod cnn;
 pub mod conv_block;
 pub mod embedding;
+mod layers;
 pub mod losses;
 pub mod ops;
 pub mod transformer;

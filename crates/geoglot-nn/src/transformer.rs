@@ -6,6 +6,7 @@ use burn::tensor::activation::{gelu, gelu_approximate, relu, sigmoid};
 use burn::tensor::{Device, Tensor};
 
 use crate::attention::{SelfAttention, SelfAttentionConfig};
+use crate::layers;
 
 /// Non-linearity of the feed-forward part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +88,7 @@ pub struct EncoderBlock {
     activation: Activation,
     #[module(skip)]
     norm: NormPlacement,
+    epsilon: f64,
 }
 
 impl EncoderBlockConfig {
@@ -101,6 +103,7 @@ impl EncoderBlockConfig {
             norm2: norm(),
             activation: self.activation,
             norm: self.norm,
+            epsilon: self.epsilon,
         }
     }
 }
@@ -110,18 +113,20 @@ impl EncoderBlock {
     pub fn forward(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
         match self.norm {
             NormPlacement::Before => {
-                let x = x.clone() + self.attention.forward(self.norm1.forward(x), bias);
-                x.clone() + self.feed_forward(self.norm2.forward(x))
+                let normed = layers::norm(&self.norm1, self.epsilon, x.clone());
+                let x = self.attention.forward_added(normed, bias, x);
+                self.feed_forward(layers::norm(&self.norm2, self.epsilon, x.clone()), x)
             }
             NormPlacement::After => {
-                let x = self.norm1.forward(x.clone() + self.attention.forward(x, bias));
-                self.norm2.forward(x.clone() + self.feed_forward(x))
+                let x = layers::norm(&self.norm1, self.epsilon, self.attention.forward_added(x.clone(), bias, x));
+                layers::norm(&self.norm2, self.epsilon, self.feed_forward(x.clone(), x))
             }
         }
     }
 
-    fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(self.activation.forward(self.fc1.forward(x)))
+    /// `residual` + the feed-forward part of x.
+    fn feed_forward(&self, x: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
+        layers::added(&self.fc2, layers::activated(&self.fc1, self.activation, x), residual)
     }
 }
 

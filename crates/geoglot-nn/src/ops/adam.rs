@@ -1,4 +1,4 @@
-//! Adam with PyTorch's defaults and one pass over the parameters on the CPU.
+//! Adam and AdamW with PyTorch's defaults and one pass over the parameters on the CPU.
 //!
 //! burn's Adam runs some ten tensor operations per parameter, each over memory; here one loop updates parameter and
 //! both moments. Kingma & Ba 2015, with the bias corrections arranged as in PyTorch, so that results agree with it.
@@ -10,7 +10,7 @@ use burn::optim::{AdamState, AdaptiveMomentumState, LearningRate, ModuleOptimize
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::conv_block::plain;
+use super::graph::plain;
 use super::simd::{kernel, load, store};
 
 /// Parameters handled by one task.
@@ -31,6 +31,10 @@ pub struct FusedAdamConfig {
     /// L2 penalty added to the gradient, as in `torch.optim.Adam`.
     #[config(default = 0.0)]
     pub weight_decay: f64,
+    /// Share of a parameter, times the learning rate, that is taken off before the step, as in `torch.optim.AdamW` (Loshchilov
+    /// and Hutter 2019). Only parameters of two or more axes shrink: biases, norms and scales are spared.
+    #[config(default = 0.0)]
+    pub decoupled_decay: f64,
 }
 
 impl FusedAdamConfig {
@@ -58,6 +62,8 @@ struct Step {
     beta_2: f32,
     epsilon: f32,
     weight_decay: f32,
+    /// Factor of the parameter before the step.
+    shrink: f32,
     /// lr / (1 − β₁ᵗ)
     size: f32,
     /// 1 / √(1 − β₂ᵗ)
@@ -82,13 +88,15 @@ impl Optimizer for FusedAdam {
             }
         };
         let time = momentum.time + 1;
-        let FusedAdamConfig { beta_1, beta_2, epsilon, weight_decay } = self.config;
+        let FusedAdamConfig { beta_1, beta_2, epsilon, weight_decay, decoupled_decay } = self.config;
+        let decoupled_decay = if D < 2 { 0.0 } else { decoupled_decay };
         let power = |beta: f64| 1.0 - beta.powf(time as f64);
         let step = Step {
             beta_1: beta_1 as f32,
             beta_2: beta_2 as f32,
             epsilon: epsilon as f32,
             weight_decay: weight_decay as f32,
+            shrink: (1.0 - lr * decoupled_decay) as f32,
             size: (lr / power(beta_1)) as f32,
             root: (1.0 / power(beta_2).sqrt()) as f32,
         };
@@ -151,7 +159,7 @@ fn composed<const D: usize>(
     let first = first * step.beta_1 + grad.clone() * (1.0 - step.beta_1);
     let second = second * step.beta_2 + grad.clone() * grad * (1.0 - step.beta_2);
     let root = second.clone().sqrt() * step.root + step.epsilon;
-    (tensor - first.clone() * step.size / root, first, second)
+    (tensor * step.shrink - first.clone() * step.size / root, first, second)
 }
 
 kernel! {
@@ -160,7 +168,7 @@ kernel! {
         let (beta_1, beta_2) = (splat(step.beta_1), splat(step.beta_2));
         let (rest_1, rest_2) = (splat(1.0 - step.beta_1), splat(1.0 - step.beta_2));
         let (decay, epsilon) = (splat(step.weight_decay), splat(step.epsilon));
-        let (size, root) = (splat(step.size), splat(step.root));
+        let (size, root, shrink) = (splat(step.size), splat(step.root), splat(step.shrink));
         let lanes = S::F32_LANES;
         for (((p, g), m), v) in p.chunks_mut(lanes).zip(g.chunks(lanes)).zip(m.chunks_mut(lanes)).zip(v.chunks_mut(lanes)) {
             let value = load(simd, p);
@@ -170,7 +178,7 @@ kernel! {
             let second = simd.mul_add_e_f32s(beta_2, load(simd, v), simd.mul_f32s(rest_2, square));
             let below = simd.mul_add_e_f32s(simd.sqrt_f32s(second), root, epsilon);
             let change = simd.div_f32s(simd.mul_f32s(size, first), below);
-            store(simd, p, simd.sub_f32s(value, change));
+            store(simd, p, simd.sub_f32s(simd.mul_f32s(value, shrink), change));
             store(simd, m, first);
             store(simd, v, second);
         }
@@ -186,7 +194,8 @@ mod tests {
         let device = Device::flex();
         let normal = burn::tensor::Distribution::Normal(0.0, 1.0);
         let random = || Tensor::<2>::random([70, 1003], normal, &device);
-        let step = Step { beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8, weight_decay: 0.01, size: 0.02, root: 1.7 };
+        let step =
+            Step { beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8, weight_decay: 0.01, shrink: 0.9, size: 0.02, root: 1.7 };
         // A transposed view exercises the copy into order.
         let (p, g) = (random().transpose(), random().transpose());
         let (m, v) = (random().transpose(), random().abs().transpose());

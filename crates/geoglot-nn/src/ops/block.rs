@@ -2,9 +2,10 @@
 
 use rayon::prelude::*;
 
+use super::matrix::{Matrix, product};
 use super::pointwise::{channel_moments, gradient_sums, normalise_relu_pool, output_adjoint, pool_tiles};
 use super::scratch::Buffer;
-use super::winograd::{self, Matrix, PLANES, Tiling, planes, planes_mut};
+use super::winograd::{self, PLANES, Tiling, planes, planes_mut};
 
 /// Tiles that share one matrix product: enough rows to fill the kernel, few enough to stay in the second-level cache.
 const GROUP_TILES: usize = 72;
@@ -166,7 +167,7 @@ fn convolve(shape: Shape, tiling: Tiling, x: &[f32], u: &[f32]) -> Buffer {
     for (plane, m) in planes_mut(&mut m).into_iter().enumerate() {
         let v = Matrix::new(v[plane], tiles, shape.channels);
         let u = Matrix::new(u[plane], shape.channels, shape.filters);
-        winograd::product(v, u, m, false);
+        product(v, u, m, false);
     }
     m
 }
@@ -246,7 +247,7 @@ pub fn backward(saved: &Saved, x: &[f32], gamma: &[f32], beta: &[f32], grad: &[f
                     for (plane, dv) in planes_mut(&mut dv).into_iter().enumerate() {
                         let dm = Matrix::new(dm[plane], tiles, filters);
                         let u = Matrix::new(u[plane], channels, filters);
-                        winograd::product(dm, u.t(), dv, false);
+                        product(dm, u.t(), dv, false);
                     }
                     winograd::input_adjoint(&dv, dx, tiling, channels);
                 }
@@ -259,7 +260,7 @@ pub fn backward(saved: &Saved, x: &[f32], gamma: &[f32], beta: &[f32], grad: &[f
                 let dm = planes(&dm[index * m_size..][..PLANES * tiles * filters])[plane];
                 let v = Matrix::new(v, tiles, channels);
                 let dm = Matrix::new(dm, tiles, filters);
-                winograd::product(v.t(), dm, du, first + index > 0);
+                product(v.t(), dm, du, first + index > 0);
             }
         });
     }

@@ -7,11 +7,11 @@ use burn::backend::autodiff::checkpoint::strategy::{BalancedCheckpointing, Check
 use burn::backend::autodiff::grads::Gradients as GradientMap;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
-use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, DispatchKindConversion, DispatchTensor, Flex};
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use super::block::{self, Saved, Shape};
+use super::graph::{Tracked, contiguous, plain, tracked, values};
 
 /// How the block normalises.
 pub enum Normalisation {
@@ -86,8 +86,6 @@ pub fn conv_block(
         }
     }
 }
-
-type Tracked<C> = FloatTensor<Autodiff<Flex, C>>;
 
 fn train<C: CheckpointStrategy>(
     shape: Shape,
@@ -174,31 +172,6 @@ fn pooled(shape: Shape) -> [usize; 4] {
     [shape.batch, shape.filters, rows, cols]
 }
 
-/// The Flex tensor behind `tensor`, `None` on other backends, with gradients or in other types.
-pub(crate) fn plain<const D: usize>(tensor: Tensor<D>) -> Option<FlexTensor> {
-    let tensor = tensor.try_into_primitive::<Flex>().ok()?;
-    (tensor.dtype() == DType::F32).then_some(tensor)
-}
-
-/// The tensor as part of an autodiff graph; a plain one becomes a constant of it.
-fn tracked<C: CheckpointStrategy, const D: usize>(tensor: &Tensor<D>) -> Option<Tracked<C>>
-where
-    DispatchTensor: DispatchKindConversion<Autodiff<Flex, C>>,
-{
-    let tracked = match tensor.clone().try_into_primitive::<Autodiff<Flex, C>>() {
-        Ok(tracked) => tracked,
-        Err(_) => Tracked::<C>::new(plain(tensor.clone())?),
-    };
-    (tracked.primitive().dtype() == DType::F32).then_some(tracked)
-}
-
-fn contiguous(tensor: FlexTensor) -> FlexTensor {
-    match tensor.is_contiguous() {
-        true => tensor,
-        false => tensor.to_contiguous(),
-    }
-}
-
 /// The [B, C, H, W] tensor as contiguous [B, H, W, C] storage; a copy only if it is not stored so already.
 fn channels_last(tensor: FlexTensor) -> FlexTensor {
     let permuted = tensor.permute(&[0, 2, 3, 1]);
@@ -220,10 +193,4 @@ fn from_channels_last(values: Vec<f32>, [b, c, h, w]: [usize; 4]) -> FlexTensor 
         return FlexTensor::from_data(TensorData::new(values, [b, c, h, w]));
     }
     FlexTensor::from_data(TensorData::new(values, [b, h, w, c])).permute(&[0, 3, 1, 2])
-}
-
-/// Values of a contiguous tensor.
-fn values(tensor: &FlexTensor) -> &[f32] {
-    let (start, end) = tensor.layout().contiguous_offsets().expect("the tensor was made contiguous");
-    &tensor.storage::<f32>()[start..end]
 }

@@ -1,6 +1,6 @@
 //! Custom operations with hand-written backward passes for the CPU backend.
 //!
-//! A small convolutional network spends more time around its matrix products than in them: lowering to columns,
+//! **Convolution.** A small convolutional network spends more time around its matrix products than in them: lowering to columns,
 //! batch statistics, broadcasts, pooling and the copies between them. [`conv_block()`] runs one block
 //! `MaxPool2x2(ReLU(BN(Conv3x3(x))))` as one operation and one node of the autodiff graph:
 //!
@@ -11,16 +11,30 @@
 //! 4. only the pre-normalisation activations are kept for the backward pass; ReLU masks and pooling winners are
 //!    recomputed.
 //!
-//! The seam to other backends is [`conv_block()`] itself: it returns `None` when the tensors do not live on the Flex
-//! backend in f32, and the caller composes the block from burn's own modules.
+//! **Transformers.** A block is [`layer_norm()`], [`linear()`] with the activation or residual that follows it, and [`attention()`],
+//! which keeps no scores. They track gradients: inference has the engines of [`crate::vision`].
+//!
+//! **Seam.** The operations return `None` when the tensors do not live on the Flex backend in f32, and the caller composes the layer
+//! from burn's own modules; `crate::layers` does so for transformers.
 
 pub mod adam;
+mod attention;
 mod block;
 mod conv_block;
+mod graph;
+mod layer_norm;
+mod linear;
+pub(crate) mod math;
+mod matrix;
+mod patches;
 mod pointwise;
 mod scratch;
 mod simd;
 mod transpose;
 mod winograd;
 
+pub use attention::attention;
 pub use conv_block::{BatchStatistics, Normalisation, conv_block};
+pub use layer_norm::layer_norm;
+pub use linear::{After, linear};
+pub use patches::patches;

@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::VitConfig;
 use crate::attention::{SelfAttention, SelfAttentionConfig};
+use crate::layers;
 use crate::transformer::Activation;
 
 /// x + s₁·Attention(LN(x)), then x + s₂·MLP(LN(x)).
@@ -54,18 +55,18 @@ impl VitBlock {
         self.activation
     }
 
-    /// Tokens `[B, N, D]` to tokens `[B, N, D]`, by burn's own operations: any backend, with gradients.
+    /// Tokens `[B, N, D]` to tokens `[B, N, D]`: any backend, with gradients.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let mixed = self.attention.forward(self.norm1.forward(x.clone()), None);
-        let x = x + scaled(mixed, &self.scale1);
-        let fed = self.fc2.forward(self.activation.forward(self.fc1.forward(self.norm2.forward(x.clone()))));
-        x + scaled(fed, &self.scale2)
-    }
-}
-
-fn scaled(x: Tensor<3>, scale: &Option<Param<Tensor<1>>>) -> Tensor<3> {
-    match scale {
-        Some(scale) => x * scale.val().unsqueeze::<3>(),
-        None => x,
+        let normed = layers::norm(&self.norm1, self.epsilon, x.clone());
+        let x = match &self.scale1 {
+            Some(scale) => x + self.attention.forward(normed, None) * scale.val().unsqueeze::<3>(),
+            None => self.attention.forward_added(normed, None, x),
+        };
+        let normed = layers::norm(&self.norm2, self.epsilon, x.clone());
+        let fed = layers::activated(&self.fc1, self.activation, normed);
+        match &self.scale2 {
+            Some(scale) => x + layers::linear(&self.fc2, fed) * scale.val().unsqueeze::<3>(),
+            None => layers::added(&self.fc2, fed, x),
+        }
     }
 }

@@ -5,6 +5,8 @@ use burn::nn::Initializer;
 use burn::tensor::ops::PadMode;
 use burn::tensor::{Device, Tensor};
 
+use crate::{layers, ops};
+
 /// Rows and columns of the patches of an image: windows of `patch` pixels side by side, what is left over dropped, after
 /// `padding` pixels of zeros on every side.
 pub fn patch_grid(height: usize, width: usize, patch: usize, padding: usize) -> (usize, usize) {
@@ -19,6 +21,9 @@ pub(super) fn patches(images: Tensor<4>, patch: usize, padding: usize) -> Tensor
         0 => images,
         n => images.pad((n, n, n, n), PadMode::Constant(0.0)),
     };
+    if let Some(rows) = ops::patches(&images, patch) {
+        return rows;
+    }
     images
         .slice([0..b, 0..c, 0..h * patch, 0..w * patch])
         .reshape([b, c, h, patch, w, patch])
@@ -52,11 +57,7 @@ impl PatchProjection {
         let b = images.dims()[0];
         let rows = patches(images, p, 0);
         let n = rows.dims()[0] / b.max(1);
-        let tokens = rows.matmul(self.weight.val().reshape([d, c * p * p]).transpose());
-        let tokens = match &self.bias {
-            Some(bias) => tokens + bias.val().reshape([1, d]),
-            None => tokens,
-        };
-        tokens.reshape([b, n, d])
+        let weight = self.weight.val().reshape([d, c * p * p]).transpose();
+        layers::project(rows, weight, self.bias.as_ref().map(|b| b.val())).reshape([b, n, d])
     }
 }

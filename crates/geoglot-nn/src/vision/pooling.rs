@@ -2,9 +2,9 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
+use crate::layers;
 use crate::transformer::Activation;
 
 /// One latent query attends to all tokens, then a feed-forward part with residual.
@@ -29,6 +29,7 @@ pub struct AttentionPool {
     heads: usize,
     #[module(skip)]
     activation: Activation,
+    epsilon: f64,
 }
 
 /// Sizes of an [`AttentionPool`].
@@ -62,6 +63,7 @@ impl AttentionPoolConfig {
             fc2: linear(self.hidden, d),
             heads: self.heads,
             activation: self.activation,
+            epsilon: self.epsilon,
         }
     }
 }
@@ -69,15 +71,11 @@ impl AttentionPoolConfig {
 impl AttentionPool {
     /// Tokens `[B, N, D]` to one vector each image, `[B, D]`.
     pub fn forward(&self, tokens: Tensor<3>) -> Tensor<2> {
-        let [b, n, d] = tokens.dims();
-        let head = d / self.heads;
-        let split = |t: Tensor<3>, rows: usize, len: usize| t.reshape([rows, len, self.heads, head]).swap_dims(1, 2);
-        let q = split(self.query.forward(self.latent.val().unsqueeze::<3>()), 1, 1) / (head as f32).sqrt();
-        let k = split(self.key.forward(tokens.clone()), b, n);
-        let v = split(self.value.forward(tokens), b, n);
-        let scores = q.expand([b, self.heads, 1, head]).matmul(k.swap_dims(2, 3));
-        let mixed = softmax(scores, 3).matmul(v);
-        self.finish(mixed.swap_dims(1, 2).reshape([b, d]))
+        let [b, _, d] = tokens.dims();
+        let query = layers::linear(&self.query, self.latent.val().unsqueeze::<3>()).expand([b, 1, d]);
+        let key = layers::linear(&self.key, tokens.clone());
+        let value = layers::linear(&self.value, tokens);
+        self.finish(layers::attention(query, key, value, self.heads, None).reshape([b, d]))
     }
 
     /// What every token of `[B, N, D]` would be pooled to if it were the image's only one, `[B, N, D]`: dense features in
@@ -85,12 +83,13 @@ impl AttentionPool {
     pub fn each(&self, tokens: Tensor<3>) -> Tensor<3> {
         let [b, n, d] = tokens.dims();
         // Attention over one token is that token's value.
-        self.finish(self.value.forward(tokens).reshape([b * n, d])).reshape([b, n, d])
+        self.finish(layers::linear(&self.value, tokens).reshape([b * n, d])).reshape([b, n, d])
     }
 
     fn finish(&self, mixed: Tensor<2>) -> Tensor<2> {
-        let x = self.output.forward(mixed);
-        x.clone() + self.fc2.forward(self.activation.forward(self.fc1.forward(self.norm.forward(x))))
+        let x = layers::linear(&self.output, mixed);
+        let normed = layers::norm(&self.norm, self.epsilon, x.clone());
+        layers::added(&self.fc2, layers::activated(&self.fc1, self.activation, normed), x)
     }
 }
 

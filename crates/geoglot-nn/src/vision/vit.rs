@@ -9,6 +9,7 @@ use super::pooling::{AttentionPool, AttentionPoolConfig};
 use super::{
     PatchProjection, PositionResampling, VitBlock, WavelengthConfig, WavelengthEmbed, patch_grid, resample_positions,
 };
+use crate::layers;
 use crate::transformer::Activation;
 
 /// How patches become tokens.
@@ -276,38 +277,46 @@ impl Vit {
         parts.push(patches + positions.1.clone().unsqueeze::<3>());
         let tokens = if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 1) };
         match &self.pre_norm {
-            Some(norm) => norm.forward(tokens),
+            Some(norm) => layers::norm(norm, self.config.epsilon, tokens),
             None => tokens,
         }
     }
 
     /// The patch tokens `[B, h·w, width]` of the last block's tokens, after the final norm.
     pub fn patch_tokens(&self, tokens: Tensor<3>) -> Tensor<3> {
-        let prefix = self.config.prefix();
-        let n = tokens.dims()[1] - prefix;
-        self.norm.forward(tokens.narrow(1, prefix, n))
+        layers::norm(&self.norm, self.config.epsilon, self.behind_prefix(tokens))
+    }
+
+    /// The patches' tokens. Taking a part costs a copy of the gradient, so that none is taken where there is no prefix.
+    fn behind_prefix(&self, tokens: Tensor<3>) -> Tensor<3> {
+        match self.config.prefix() {
+            0 => tokens,
+            prefix => {
+                let n = tokens.dims()[1] - prefix;
+                tokens.narrow(1, prefix, n)
+            }
+        }
     }
 
     /// One vector an image, `[B, D]`, from the last block's tokens `[B, prefix + h·w, width]`.
     pub fn pool(&self, tokens: Tensor<3>) -> Tensor<2> {
-        let [b, n, width] = tokens.dims();
-        let prefix = self.config.prefix();
+        let [b, _, width] = tokens.dims();
         // A norm acts on each token alone, so that only the pooled ones need it.
         let normed = |tokens: Tensor<3>| match self.config.norm {
-            FinalNorm::Tokens => self.norm.forward(tokens),
+            FinalNorm::Tokens => layers::norm(&self.norm, self.config.epsilon, tokens),
             FinalNorm::Pooled => tokens,
         };
         let pooled = match (self.config.pooling, &self.pool) {
-            (Pooling::Map, Some(pool)) => pool.forward(normed(tokens.narrow(1, prefix, n - prefix))),
+            (Pooling::Map, Some(pool)) => pool.forward(normed(self.behind_prefix(tokens))),
             (Pooling::Class, _) => normed(tokens.narrow(1, 0, 1)).reshape([b, width]),
-            _ => normed(tokens.narrow(1, prefix, n - prefix)).mean_dim(1).reshape([b, width]),
+            _ => normed(self.behind_prefix(tokens)).mean_dim(1).reshape([b, width]),
         };
         let pooled = match self.config.norm {
             FinalNorm::Tokens => pooled,
-            FinalNorm::Pooled => self.norm.forward(pooled),
+            FinalNorm::Pooled => layers::norm(&self.norm, self.config.epsilon, pooled),
         };
         match &self.projection {
-            Some(projection) => projection.forward(pooled),
+            Some(projection) => layers::linear(projection, pooled),
             None => pooled,
         }
     }
@@ -321,7 +330,7 @@ impl Vit {
             None => tokens,
         };
         match &self.projection {
-            Some(projection) => projection.forward(tokens),
+            Some(projection) => layers::linear(projection, tokens),
             None => tokens,
         }
     }

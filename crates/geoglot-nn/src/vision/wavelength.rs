@@ -5,11 +5,11 @@ use std::sync::Mutex;
 
 use burn::module::{Module, Param};
 use burn::nn::{Initializer, Linear, LinearConfig};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::patch::{patch_grid, patches};
+use crate::layers;
 use crate::transformer::{Activation, EncoderBlock, EncoderBlockConfig, NormPlacement};
 
 /// The generated numbers are multiplied by this.
@@ -132,15 +132,16 @@ impl WavelengthEmbed {
         let device = self.bias_token.device();
         let (c, t, p, d) = (wavelengths.len(), self.config.weight_tokens, self.patch, self.width);
         let encoded = sine_cosine(wavelengths.iter().map(|w| w * 1000.0), self.config.embedding, &device);
-        let bands = encoded.clone() + relu(self.fc2.forward(relu(self.fc1.forward(encoded))));
+        let bands = encoded.clone()
+            + layers::activated(&self.fc2, Activation::Relu, layers::activated(&self.fc1, Activation::Relu, encoded));
         let sequence = Tensor::cat(vec![self.weight_tokens.val(), bands.clone(), self.bias_token.val()], 0);
         let states = self.encoder.forward(sequence.unsqueeze::<3>(), None).squeeze_dim::<2>(0);
-        let generated = self.kernel.forward(states.clone().narrow(0, t, c) + bands) * SCALE;
+        let generated = layers::linear(&self.kernel, states.clone().narrow(0, t, c) + bands) * SCALE;
         let matrix = match self.config.layout {
             KernelLayout::BandRowColumnWidth => generated.reshape([c * p * p, d]),
             KernelLayout::WidthBandRowColumn => generated.reshape([d, c * p * p]).transpose(),
         };
-        PatchKernels { matrix, bias: self.bias.forward(states.narrow(0, t + c, 1)) * SCALE }
+        PatchKernels { matrix, bias: layers::linear(&self.bias, states.narrow(0, t + c, 1)) * SCALE }
     }
 
     /// Images `[B, C, H, W]` to tokens `[B, h·w, D]` with kernels made for their bands.
@@ -148,7 +149,8 @@ impl WavelengthEmbed {
         let b = images.dims()[0];
         let rows = patches(images, self.patch, self.config.padding);
         let n = rows.dims()[0] / b.max(1);
-        (rows.matmul(kernels.matrix.clone()) + kernels.bias.clone()).reshape([b, n, self.width])
+        let bias = kernels.bias.clone().reshape([self.width]);
+        layers::project(rows, kernels.matrix.clone(), Some(bias)).reshape([b, n, self.width])
     }
 
     /// Rows and columns of the patches of an image.

@@ -18,7 +18,7 @@ use ndarray::{Array2, Axis};
 
 use super::batches::{Batch, PretrainData, epoch_plan, prepare};
 use super::error::{PretrainError, Result};
-use super::model::{Contrast, Shrink};
+use super::model::Contrast;
 use super::objective::{pairs, sigmoid_loss};
 use super::recipe::{Loss, PretrainOptions};
 use crate::checkpoint::{Checkpoint, State};
@@ -59,6 +59,7 @@ pub fn pretrain(
         .with_beta_1(options.betas[0])
         .with_beta_2(options.betas[1])
         .with_epsilon(options.epsilon)
+        .with_decoupled_decay(options.weight_decay)
         .init();
     let model = Contrast::init(&config.vit, options, &device);
     let mut run = Run { model, optimizer, history: Vec::new(), steps: steps_per_epoch * options.epochs };
@@ -72,7 +73,9 @@ pub fn pretrain(
     for epoch in run.history.len()..options.epochs {
         let start = Instant::now();
         let plan = epoch_plan(data, options, epoch)?;
-        let Some(loss) = run.epoch(epoch, &plan, data, &inputs, options, &device, observer)? else {
+        let loss;
+        (run, loss) = run.epoch(epoch, &plan, data, &inputs, options, &device, observer)?;
+        let Some(loss) = loss else {
             ended = Ended::Interrupted;
             break;
         };
@@ -156,10 +159,10 @@ impl Run {
         Ok(history::write(place.folder, &self.history)?)
     }
 
-    /// One epoch; the mean loss, or `None` when the observer asked to stop. Images are read and cropped one batch ahead.
+    /// One epoch; the run after it and the mean loss, or `None` when the observer asked to stop. Images are read and cropped one batch ahead.
     #[allow(clippy::too_many_arguments)]
     fn epoch(
-        &mut self,
+        mut self,
         epoch: usize,
         plan: &[Batch],
         data: &PretrainData<'_>,
@@ -167,8 +170,8 @@ impl Run {
         options: &PretrainOptions,
         device: &Device,
         observer: &mut dyn Observer,
-    ) -> Result<Option<f64>> {
-        std::thread::scope(|scope| {
+    ) -> Result<(Self, Option<f64>)> {
+        std::thread::scope(move |scope| {
             let (sender, receiver) = sync_channel(1);
             scope.spawn(move || {
                 for batch in plan {
@@ -190,14 +193,15 @@ impl Run {
                 if !value.is_finite() {
                     return Err(Error::Diverged { epoch: epoch + 1, batch: number + 1, loss: value }.into());
                 }
-                self.step(loss, options.rate(epoch * plan.len() + number, self.steps), options);
+                let rate = options.rate(epoch * plan.len() + number, self.steps);
+                self = self.step(loss, rate);
                 total += f64::from(value);
                 observer.batch(epoch + 1, number + 1, plan.len(), value);
                 if observer.stop() {
-                    return Ok(None);
+                    return Ok((self, None));
                 }
             }
-            Ok(Some(total / plan.len() as f64))
+            Ok((self, Some(total / plan.len() as f64)))
         })
     }
 
@@ -222,15 +226,12 @@ impl Run {
         }
     }
 
-    /// AdamW: the weights shrink, then Adam steps.
-    fn step(&mut self, loss: Tensor<1>, rate: f64, options: &PretrainOptions) {
+    fn step(mut self, loss: Tensor<1>, rate: f64) -> Self {
         let gradients = GradientsParams::from_grads(loss.backward(), &self.model);
-        let mut model = self.model.clone();
-        if options.weight_decay > 0.0 {
-            model = model.map(&mut Shrink((1.0 - rate * options.weight_decay) as f32));
-        }
-        self.model = self.optimizer.step(rate, model, gradients);
-        self.model.temperature = self.model.temperature.clone().constrain();
+        // The model is handed over, not cloned: nobody else holds the weights, so that they are updated in place.
+        self.model = self.optimizer.step(rate, self.model, gradients);
+        self.model.temperature = self.model.temperature.constrain();
+        self
     }
 }
 

@@ -5,7 +5,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::math::activate;
+use crate::ops::math::activate;
 use crate::transformer::Activation;
 
 /// Depth of a pass: a left block and a right panel of this depth stay in the second-level cache.

@@ -7,7 +7,6 @@
 //! Weights are packed once; the query's 1/√d and the layer scales are multiplied into them.
 
 mod gemm;
-mod math;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -18,8 +17,8 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use self::gemm::{Packed, Product, panel_width};
-use self::math::{layer_norm, softmax_numerators};
 use super::{Engine, VitBlock};
+use crate::ops::math::{layer_norm, softmax_numerators};
 use crate::transformer::Activation;
 
 /// Rows handled together: six tiles. Small enough for the cache and for an even split among threads, large enough to use a panel of
