@@ -56,6 +56,7 @@ pub fn save_tower(
         space: Some(space.name.clone()),
         license: license.map(str::to_owned),
         tower: config.clone(),
+        merged: None,
     };
     atomic::write(&folder.join("model.safetensors"), &bytes).map_err(crate::Error::from)?;
     atomic::write_json(&folder.join("config.json"), &card).map_err(crate::Error::from)?;
