@@ -11,6 +11,7 @@ pub mod evaluate;
 pub mod fold;
 pub mod images;
 pub mod map;
+pub mod merge;
 pub mod prepare;
 pub mod pretrain;
 pub mod protocols;
