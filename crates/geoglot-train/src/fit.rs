@@ -173,6 +173,7 @@ pub fn fit(
             learning_rate: options.rate(epoch),
             logit_scale: evaluated.logit_scale(),
             seconds: start.elapsed().as_secs_f64(),
+            parts: IndexMap::new(),
         });
         let best = run.best_epoch.checked_sub(1).and_then(|e| run.history[e].validation_oa);
         if validation_oa.is_none() || validation_oa > best {

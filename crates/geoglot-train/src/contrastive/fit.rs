@@ -14,11 +14,13 @@ use geoglot_models::geolangbind::bind_wavelengths;
 use geoglot_models::vision::{BandNeed, BoundPreprocess, VisionConfig};
 use geoglot_nn::losses::{Direction, contrastive_loss};
 use geoglot_nn::ops::adam::FusedAdamConfig;
+use indexmap::IndexMap;
 use ndarray::{Array2, Axis};
 
-use super::batches::{Batch, PretrainData, epoch_plan, prepare};
+use super::batches::{Batch, PretrainData, Ready, epoch_plan, prepare};
+use super::distill::{Lesson, Teacher};
 use super::error::{PretrainError, Result};
-use super::model::{Contrast, Shrink};
+use super::model::{Contrast, Shrink, Student};
 use super::objective::{pairs, sigmoid_loss};
 use super::recipe::{Loss, PretrainOptions};
 use crate::checkpoint::{Checkpoint, State};
@@ -51,8 +53,27 @@ pub fn pretrain(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<Pretrained> {
+    pretrain_with(&[], config, data, options, keep, device, observer)
+}
+
+/// As [`pretrain`], with teachers whose features the tower learns to give beside the texts. Their heads are part of the checkpoint and not
+/// of the trained tower; the parts of the loss are logged apart.
+///
+/// # Errors
+/// As [`pretrain`]; teachers that cannot read the images.
+pub fn pretrain_with(
+    teachers: &[Teacher],
+    config: &VisionConfig,
+    data: &PretrainData<'_>,
+    options: &PretrainOptions,
+    keep: Option<RunFolder<'_>>,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<Pretrained> {
     data.check(config.vit.output())?;
     let inputs = Inputs::bind(config, data)?;
+    let lessons =
+        teachers.iter().map(|t| Lesson::bind(t, config, data, &inputs.wavelengths)).collect::<Result<Vec<_>>>()?;
     let device = device.clone().autodiff();
     let steps_per_epoch = epoch_plan(data, options, 0)?.len();
     let optimizer = FusedAdamConfig::new()
@@ -60,8 +81,8 @@ pub fn pretrain(
         .with_beta_2(options.betas[1])
         .with_epsilon(options.epsilon)
         .init();
-    let model = Contrast::init(&config.vit, options, &device);
-    let mut run = Run { model, optimizer, history: Vec::new(), steps: steps_per_epoch * options.epochs };
+    let student = Student::init(&config.vit, &lessons, options, &device)?;
+    let mut run = Run { student, optimizer, history: Vec::new(), steps: steps_per_epoch * options.epochs };
     if let Some(place) = keep
         && place.resume
         && let Some(checkpoint) = Checkpoint::load(place.folder, place.run)?
@@ -72,7 +93,8 @@ pub fn pretrain(
     for epoch in run.history.len()..options.epochs {
         let start = Instant::now();
         let plan = epoch_plan(data, options, epoch)?;
-        let Some(loss) = run.epoch(epoch, &plan, data, &inputs, options, &device, observer)? else {
+        let setting = Setting { data, inputs: &inputs, lessons: &lessons, options, device: &device };
+        let Some((loss, parts)) = run.epoch(epoch, &plan, &setting, observer)? else {
             ended = Ended::Interrupted;
             break;
         };
@@ -81,15 +103,16 @@ pub fn pretrain(
             loss,
             validation_oa: None,
             learning_rate: options.rate(epoch * steps_per_epoch, run.steps),
-            logit_scale: run.model.log_scale().exp(),
+            logit_scale: run.student.contrast.log_scale().exp(),
             seconds: start.elapsed().as_secs_f64(),
+            parts,
         });
         observer.epoch(&run.history[epoch], options.epochs);
         if let Some(place) = keep {
             run.save(place)?;
         }
     }
-    Ok(Pretrained { model: run.model.valid(), history: run.history, ended, steps_per_epoch })
+    Ok(Pretrained { model: run.student.contrast.valid(), history: run.history, ended, steps_per_epoch })
 }
 
 /// Preprocessing and wavelengths of each modality.
@@ -118,7 +141,7 @@ impl Inputs {
 
 /// What changes while training.
 struct Run {
-    model: Contrast,
+    student: Student,
     optimizer: ModuleOptimizer,
     history: Vec<EpochRecord>,
     /// Of all epochs.
@@ -128,14 +151,14 @@ struct Run {
 impl Run {
     fn restore(mut self, checkpoint: Checkpoint, path: &Path) -> Result<Self> {
         let fail = |problem: String| Error::Checkpoint { path: path.into(), problem };
-        if checkpoint.weights.len() != flatten(&self.model).len() {
+        if checkpoint.weights.len() != flatten(&self.student).len() {
             return Err(
                 fail("holds another number of weights than the model has; delete it to start over".into()).into()
             );
         }
         let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(checkpoint.optimizer))
             .map_err(|e| fail(format!("its optimiser state is damaged ({e}); delete it to start over")))?;
-        self.model = unflatten(self.model, &checkpoint.weights);
+        self.student = unflatten(self.student, &checkpoint.weights);
         self.optimizer = self.optimizer.load_record(record);
         self.history = checkpoint.state.history;
         Ok(self)
@@ -150,68 +173,80 @@ impl Run {
             .map_err(|e| Error::Checkpoint { path, problem: format!("the optimiser state cannot be written: {e}") })?;
         let done = self.history.len();
         let state = State { run: place.run.into(), epochs: done, best_epoch: done, history: self.history.clone() };
-        let weights = flatten(&self.model);
+        let weights = flatten(&self.student);
         let checkpoint = Checkpoint { state, best: weights.clone(), weights, ema: None, optimizer: optimizer.to_vec() };
         checkpoint.save(place.folder)?;
         Ok(history::write(place.folder, &self.history)?)
     }
 
-    /// One epoch; the mean loss, or `None` when the observer asked to stop. Images are read and cropped one batch ahead.
-    #[allow(clippy::too_many_arguments)]
+    /// One epoch; the mean loss and its parts, or `None` when the observer asked to stop. Images are read and cropped one batch ahead.
     fn epoch(
         &mut self,
         epoch: usize,
         plan: &[Batch],
-        data: &PretrainData<'_>,
-        inputs: &Inputs,
-        options: &PretrainOptions,
-        device: &Device,
+        setting: &Setting<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<Option<f64>> {
+    ) -> Result<Option<(f64, IndexMap<String, f64>)>> {
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
             scope.spawn(move || {
                 for batch in plan {
-                    let images = data.modalities[batch.modality].images;
-                    let ready = prepare(images, &inputs.preprocess[batch.modality], batch);
+                    let images = setting.data.modalities[batch.modality].images;
+                    let ready = prepare(images, &setting.inputs.preprocess[batch.modality], setting.lessons, batch);
                     // The other side is gone when training stopped.
                     if sender.send(ready).is_err() {
                         return;
                     }
                 }
             });
-            let mut total = 0.0;
+            let (mut total, mut parts) = (0.0, vec![0.0; setting.lessons.len() + 1]);
             for (number, batch) in plan.iter().enumerate() {
                 let ready = receiver.recv().map_err(|_| PretrainError::Input("reading the images stopped".into()))?;
-                let (values, [c, h, w]) = ready?;
-                let images = Tensor::from_data(TensorData::new(values, [batch.items.len(), c, h, w]), device);
-                let loss = self.loss(batch, images, data, &inputs.wavelengths[batch.modality], options, device);
-                let value: f32 = loss.clone().into_scalar();
+                let losses = self.losses(batch, ready?, setting)?;
+                let value: f32 = losses.total.clone().into_scalar();
                 if !value.is_finite() {
                     return Err(Error::Diverged { epoch: epoch + 1, batch: number + 1, loss: value }.into());
                 }
-                self.step(loss, options.rate(epoch * plan.len() + number, self.steps), options);
+                for (sum, part) in parts.iter_mut().zip(losses.parts) {
+                    *sum += f64::from(part.into_scalar::<f32>());
+                }
+                let options = setting.options;
+                self.step(losses.total, options.rate(epoch * plan.len() + number, self.steps), options);
                 total += f64::from(value);
                 observer.batch(epoch + 1, number + 1, plan.len(), value);
                 if observer.stop() {
                     return Ok(None);
                 }
             }
-            Ok(Some(total / plan.len() as f64))
+            let mean = |sum: f64| sum / plan.len() as f64;
+            let names = setting.lessons.iter().map(|l| l.teacher.section.label().to_owned());
+            let names = std::iter::once("contrastive".to_owned()).chain(names);
+            let parts = if setting.lessons.is_empty() { Vec::new() } else { parts };
+            Ok(Some((mean(total), names.zip(parts.into_iter().map(mean)).collect())))
         })
     }
 
-    fn loss(
-        &self,
-        batch: &Batch,
-        images: Tensor<4>,
-        data: &PretrainData<'_>,
-        wavelengths: &[f32],
-        options: &PretrainOptions,
-        device: &Device,
-    ) -> Tensor<1> {
-        let texts = matrix(&data.texts.select(Axis(0), &batch.texts), device);
-        let logits = self.model.logits(self.model.embed(images, wavelengths), texts);
+    fn losses(&self, batch: &Batch, ready: Ready, setting: &Setting<'_>) -> Result<Losses> {
+        let [c, h, w] = ready.shape;
+        let images = TensorData::new(ready.values, [batch.items.len(), c, h, w]);
+        let images = Tensor::from_data(images, setting.device);
+        let (vectors, features) = self.student.look(images, &setting.inputs.wavelengths[batch.modality]);
+        let contrastive = self.contrastive(vectors, batch, setting);
+        let mut losses = Losses { total: contrastive.clone(), parts: vec![contrastive] };
+        for ((lesson, shown), student) in setting.lessons.iter().zip(ready.shown).zip(features) {
+            let wanted = lesson.features(batch.modality, shown, setting.device)?;
+            let loss = lesson.loss(student, wanted);
+            losses.total = losses.total + loss.clone() * lesson.teacher.section.weight;
+            losses.parts.push(loss);
+        }
+        Ok(losses)
+    }
+
+    /// The contrastive loss of image vectors [B, D] against the batch's texts.
+    fn contrastive(&self, vectors: Tensor<2>, batch: &Batch, setting: &Setting<'_>) -> Tensor<1> {
+        let (options, device) = (setting.options, setting.device);
+        let texts = matrix(&setting.data.texts.select(Axis(0), &batch.texts), device);
+        let logits = self.student.contrast.logits(vectors, texts);
         match options.loss {
             Loss::Sigmoid => sigmoid_loss(logits, pairs(&batch.texts, options.targets, device)),
             Loss::Softmax => {
@@ -224,14 +259,30 @@ impl Run {
 
     /// AdamW: the weights shrink, then Adam steps.
     fn step(&mut self, loss: Tensor<1>, rate: f64, options: &PretrainOptions) {
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.model);
-        let mut model = self.model.clone();
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.student);
+        let mut student = self.student.clone();
         if options.weight_decay > 0.0 {
-            model = model.map(&mut Shrink((1.0 - rate * options.weight_decay) as f32));
+            student = student.map(&mut Shrink((1.0 - rate * options.weight_decay) as f32));
         }
-        self.model = self.optimizer.step(rate, model, gradients);
-        self.model.temperature = self.model.temperature.clone().constrain();
+        self.student = self.optimizer.step(rate, student, gradients);
+        let contrast = &mut self.student.contrast;
+        contrast.temperature = contrast.temperature.clone().constrain();
     }
+}
+
+/// What a training works on.
+struct Setting<'a> {
+    data: &'a PretrainData<'a>,
+    inputs: &'a Inputs,
+    lessons: &'a [Lesson<'a>],
+    options: &'a PretrainOptions,
+    device: &'a Device,
+}
+
+/// The loss of a batch: weighted sum, and the contrastive part and each teacher's, unweighted.
+struct Losses {
+    total: Tensor<1>,
+    parts: Vec<Tensor<1>>,
 }
 
 fn matrix(values: &Array2<f32>, device: &Device) -> Tensor<2> {

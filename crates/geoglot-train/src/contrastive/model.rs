@@ -3,10 +3,13 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use geoglot_core::Seeds;
+use geoglot_models::geolangbind::Maka;
 use geoglot_nn::losses::{Temperature, TemperatureConfig, l2_normalise};
 use geoglot_nn::vision::{Vit, VitConfig};
 use rand::{Rng, RngExt};
 
+use super::distill::Lesson;
+use super::error::Result;
 use super::recipe::{Loss, PretrainOptions};
 use crate::flat::number_parameters;
 
@@ -33,7 +36,7 @@ impl Contrast {
         let rng = Seeds::new(options.seed).stream("contrastive/init");
         let vit = config.init(device).map(&mut First { rng, field: String::new() });
         let bias = bias.map(|b| Param::from_tensor(Tensor::from_floats([b], device)));
-        number_parameters(Self { vit, temperature, bias })
+        Self { vit, temperature, bias }
     }
 
     /// Vectors [B, D] of length 1 of images [B, C, H, W] with these centre wavelengths in µm.
@@ -58,6 +61,56 @@ impl Contrast {
     /// b.
     pub fn bias(&self) -> Option<f32> {
         self.bias.as_ref().map(|b| b.val().into_scalar())
+    }
+}
+
+/// What learns: the tower, and a head for each teacher whose features are not compared as they are.
+#[derive(Module, Debug)]
+pub(super) struct Student {
+    pub contrast: Contrast,
+    pub heads: Vec<Option<Maka>>,
+}
+
+impl Student {
+    /// First weights, and parameters numbered for the optimiser's record; the tower's do not depend on the teachers.
+    pub fn init(
+        config: &VitConfig,
+        lessons: &[Lesson<'_>],
+        options: &PretrainOptions,
+        device: &Device,
+    ) -> Result<Self> {
+        let contrast = Contrast::init(config, options, device);
+        let heads = lessons.iter().map(|lesson| {
+            let stream = format!("contrastive/head/{}", lesson.teacher.section.label());
+            let rng = Seeds::new(options.seed).stream(&stream);
+            let head = lesson.head(config.width, config.grid, device)?;
+            Ok(head.map(|head| {
+                // The modality's part stays zero at first.
+                let modulation = head.modulation.clone();
+                let mut head = head.map(&mut First { rng, field: String::new() });
+                head.modulation = modulation;
+                head
+            }))
+        });
+        let heads = heads.collect::<Result<_>>()?;
+        Ok(number_parameters(Self { contrast, heads }))
+    }
+
+    /// Vectors [B, D] of length 1 of images [B, C, H, W], and each teacher's features as the student gives them, [B, N, channels].
+    pub fn look(&self, images: Tensor<4>, wavelengths: &[f32]) -> (Tensor<2>, Vec<Tensor<3>>) {
+        let vit = &self.contrast.vit;
+        let [_, _, height, width] = images.dims();
+        let tokens = vit.forward(images, wavelengths);
+        let features = self.heads.iter().map(|head| match head {
+            Some(head) => {
+                let (prefix, n) = (vit.config().prefix(), tokens.dims()[1]);
+                let patches = tokens.clone().narrow(1, prefix, n - prefix);
+                head.forward(patches, vit.config().patches(height, width), wavelengths)
+            }
+            None => vit.patch_tokens(tokens.clone()),
+        });
+        let features = features.collect();
+        (l2_normalise(vit.pool(tokens)), features)
     }
 }
 

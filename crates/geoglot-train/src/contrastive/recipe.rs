@@ -17,6 +17,10 @@
 //!
 //! [train]
 //! epochs = 20
+//!
+//! [[distill]]              # any number of teachers
+//! teacher = "dinov2-vit-l-14"
+//! weight = 1
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -32,6 +36,7 @@ use geoglot_nn::vision::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::distill::DistillSection;
 use super::error::Result;
 use crate::recipe::{Recipe, RecipeError, Templates, set};
 
@@ -55,6 +60,9 @@ pub struct PretrainRecipe {
     /// Training options.
     #[serde(default)]
     pub train: PretrainOptions,
+    /// Teachers to learn from beside the texts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub distill: Vec<DistillSection>,
     /// Folder of the recipe file, to which paths are relative.
     #[serde(skip)]
     pub folder: PathBuf,
@@ -359,6 +367,21 @@ impl PretrainRecipe {
         if let Some(key) = self.train.problem() {
             return Err(format!("train.{key} is out of range"));
         }
+        for (k, section) in self.distill.iter().enumerate() {
+            let label = section.label();
+            if let Some(problem) = section.problem() {
+                return Err(format!("distill `{label}`: {problem}"));
+            }
+            if self.distill[..k].iter().any(|s| s.label() == label) {
+                return Err(format!("distill: two teachers are called `{label}`; give them different names"));
+            }
+            if section.cache.is_some() && (self.train.crop != [1.0, 1.0] || self.train.turns) {
+                return Err(format!(
+                    "distill `{label}`: a cache holds features of whole images; set train.crop = [1, 1] and train.turns = false, or \
+                     leave the cache out"
+                ));
+            }
+        }
         if self.model.patch == 0 || !self.model.size.is_multiple_of(self.model.patch) {
             let (size, patch) = (self.model.size, self.model.patch);
             return Err(format!("model.size = {size}: it must be a multiple of model.patch = {patch}"));
@@ -382,6 +405,14 @@ impl PretrainRecipe {
     pub fn path(&self, set: &ImageSet) -> Result<PathBuf, RecipeError> {
         let root = self.data.root.as_deref().map(Recipe::expand).transpose()?.unwrap_or_default();
         Ok(self.folder.join(root).join(Recipe::expand(&set.path)?))
+    }
+
+    /// A path of the recipe that is relative to its folder: a teacher's or a cache's.
+    ///
+    /// # Errors
+    /// [`RecipeError::Variable`] for `${NAME}` of a variable that is not set.
+    pub fn beside(&self, path: &str) -> Result<PathBuf, RecipeError> {
+        Ok(self.folder.join(Recipe::expand(path)?))
     }
 
     /// The recipe as TOML, for the record beside a result.

@@ -1,6 +1,5 @@
 //! Contrastive pre-training of an any-band tower from a recipe.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,9 +12,10 @@ use crate::core::{BandUse, Registry, RunManifest, atomic, prompt};
 use crate::data::datasets::{Dataset, DatasetOptions, Item, Split};
 use crate::models::mmlgnet::sha256;
 use crate::models::text::{SpaceId, TextTower};
-use crate::models::vision::VisionConfig;
+use crate::models::vision::{VisionConfig, load_image_tower};
 use crate::train::contrastive::{
-    DatasetImages, Images, Modality, PretrainData, PretrainRecipe, Pretrained, pretrain as train, save_tower,
+    DatasetImages, DistillSection, Images, Modality, PretrainData, PretrainRecipe, Pretrained, Teacher, pretrain_with,
+    save_tower,
 };
 use crate::train::{Ended, Observer, RunFolder};
 
@@ -109,16 +109,22 @@ impl Prepared {
     }
 
     /// What identifies a run of `recipe` on these data: everything that changes its weights.
-    fn run_id(&self, recipe: &PretrainRecipe) -> anyhow::Result<String> {
+    /// As JSON, so that a refused resume can say what changed.
+    fn run_id(&self, recipe: &PretrainRecipe, teachers: &[Teacher]) -> anyhow::Result<String> {
         let counts: Vec<usize> = self.sets.iter().map(|s| s.1.len()).collect();
-        let parts = BTreeMap::from([
-            ("data", serde_json::to_string(&recipe.data.set)?),
-            ("model", serde_json::to_string(&recipe.model)?),
-            ("train", serde_json::to_string(&recipe.train)?),
-            ("texts", self.fingerprint.clone()),
-            ("counts", format!("{counts:?}")),
-        ]);
-        Ok(sha256(serde_json::to_string(&parts)?.as_bytes()))
+        let mut parts = serde_json::json!({
+            "data": recipe.data.set,
+            "model": recipe.model,
+            "train": recipe.train,
+            "texts": self.fingerprint,
+            "images": counts,
+        });
+        if !teachers.is_empty() {
+            let hashes: Vec<&str> = teachers.iter().map(|t| t.tower.fingerprint()).collect();
+            parts["distill"] = serde_json::to_value(&recipe.distill)?;
+            parts["teachers"] = serde_json::to_value(hashes)?;
+        }
+        Ok(parts.to_string())
     }
 }
 
@@ -130,6 +136,15 @@ pub struct PretrainResult {
     pub config: VisionConfig,
     /// SHA-256 of the weights.
     pub hash: String,
+}
+
+/// Opens the teacher of a section: a folder or file beside the recipe, else a name.
+fn teacher(recipe: &PretrainRecipe, section: &DistillSection, device: &Device) -> anyhow::Result<Teacher> {
+    let beside = recipe.beside(&section.teacher)?;
+    let named = if beside.exists() { beside.display().to_string() } else { section.teacher.clone() };
+    let tower = load_image_tower(&named, device).with_context(|| format!("teacher `{}`", section.label()))?;
+    let cache = section.cache.as_deref().map(|c| recipe.beside(c)).transpose()?;
+    Ok(Teacher { section: section.clone(), tower, cache })
 }
 
 /// Trains the tower of `recipe` and writes its model folder with `history.jsonl`, `recipe.toml` and `run.json` to `out`. An interrupted run
@@ -147,9 +162,10 @@ pub fn pretrain(
     observer: &mut dyn Observer,
 ) -> anyhow::Result<PretrainResult> {
     let config = recipe.model.config(prepared.space.width);
-    let id = prepared.run_id(recipe)?;
+    let teachers = recipe.distill.iter().map(|s| teacher(recipe, s, device)).collect::<anyhow::Result<Vec<_>>>()?;
+    let id = prepared.run_id(recipe, &teachers)?;
     let place = RunFolder { folder: out, run: &id, resume };
-    let trained = train(&config, &prepared.data(), &recipe.train, Some(place), device, observer)?;
+    let trained = pretrain_with(&teachers, &config, &prepared.data(), &recipe.train, Some(place), device, observer)?;
     run.stage("train");
     if trained.ended == Ended::Interrupted {
         bail!("interrupted after {} epochs; continue with the same command and --resume", trained.history.len());
@@ -164,6 +180,12 @@ pub fn pretrain(
     run.results.insert("steps".into(), steps.into());
     run.results.insert("seconds per step".into(), (seconds / steps.max(1) as f64).into());
     run.results.insert("last loss".into(), trained.history.last().map(|e| e.loss).into());
+    for (name, value) in trained.history.last().into_iter().flat_map(|e| &e.parts) {
+        run.results.insert(format!("last loss, {name}"), (*value).into());
+    }
+    for t in &teachers {
+        run.results.insert(format!("teacher {}", t.section.label()), t.tower.fingerprint().into());
+    }
     run.save(out)?;
     atomic::write(&out.join("recipe.toml"), recipe.to_toml()?.as_bytes())?;
     Ok(PretrainResult { trained, config, hash })
