@@ -10,12 +10,14 @@
 
 pub mod checkpoint;
 pub mod contrastive;
+mod diff;
 mod error;
 mod fit;
 mod flat;
 pub mod history;
 pub mod merge;
 mod objective;
+mod optimise;
 pub mod recipe;
 pub mod tfevents;
 

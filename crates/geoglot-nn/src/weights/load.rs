@@ -52,8 +52,8 @@ pub fn load_into<M: Module>(module: M, checkpoint: &Checkpoint, map: &KeyMap) ->
     Ok((module, report))
 }
 
-/// The dotted PyTorch name of the parameter at `path` (pairs of field name and container type).
-pub(super) fn parameter_name(path: &[(String, String)]) -> String {
+/// The dotted PyTorch name of the parameter at `path`: the pairs of field name and container type that a module visitor has entered.
+pub fn parameter_name(path: &[(String, String)]) -> String {
     let mut parts: Vec<&str> = path.iter().map(|(name, _)| name.as_str()).collect();
     if let Some((name, container)) = path.last()
         && container.ends_with("Norm")

@@ -24,6 +24,6 @@ pub use checkpoint::{Checkpoint, TensorInfo};
 pub use dtype::DType;
 pub use error::WeightsError;
 pub use keymap::{KeyMap, Target};
-pub use load::{LoadReport, load_into};
+pub use load::{LoadReport, load_into, parameter_name};
 pub use mapped::{Mapped, Source};
 pub use save::{save, save_streamed, to_bytes};

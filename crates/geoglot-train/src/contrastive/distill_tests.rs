@@ -12,7 +12,7 @@ use crate::flat::flatten;
 use crate::{Ended, RunFolder, Silent};
 
 /// A narrow published tower with random weights; 3 × 3 patches of width 24.
-fn teacher(fixture: &str, section: &str, cache: Option<PathBuf>) -> Teacher {
+pub(super) fn teacher(fixture: &str, section: &str, cache: Option<PathBuf>) -> Teacher {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../geoglot-models/tests/fixtures/vision").join(fixture);
     let folder = folder.to_str().unwrap();
     let section = format!("teacher = {folder:?}\n{section}");

@@ -8,25 +8,26 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
-use burn::tensor::{Bytes, Device, Int, Tensor, TensorData};
+use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use geoglot_models::geolangbind::bind_wavelengths;
 use geoglot_models::vision::{BandNeed, BoundPreprocess, VisionConfig};
 use geoglot_nn::losses::{Direction, contrastive_loss};
-use geoglot_nn::ops::adam::FusedAdamConfig;
 use indexmap::IndexMap;
 use ndarray::{Array2, Axis};
 
 use super::batches::{Batch, PretrainData, Ready, epoch_plan, prepare};
 use super::distill::{Lesson, Teacher};
 use super::error::{PretrainError, Result};
-use super::model::{Contrast, Shrink, Student};
+use super::groups::optimizer;
+use super::model::{Contrast, Student};
 use super::objective::{pairs, sigmoid_loss};
 use super::recipe::{Loss, PretrainOptions};
 use crate::checkpoint::{Checkpoint, State};
 use crate::flat::{flatten, unflatten};
 use crate::history::{self, EpochRecord};
-use crate::{Ended, Error, Observer, RunFolder};
+use crate::optimise::{average, clip, record, restore};
+use crate::{Ended, Observer, RunFolder};
 
 /// A trained tower.
 #[derive(Debug)]
@@ -74,15 +75,15 @@ pub fn pretrain_with(
     let inputs = Inputs::bind(config, data)?;
     let lessons =
         teachers.iter().map(|t| Lesson::bind(t, config, data, &inputs.wavelengths)).collect::<Result<Vec<_>>>()?;
-    let device = device.clone().autodiff();
+    let device = match options.gradient_checkpointing {
+        true => device.clone().autodiff().gradient_checkpointing(),
+        false => device.clone().autodiff(),
+    };
     let steps_per_epoch = epoch_plan(data, options, 0)?.len();
-    let optimizer = FusedAdamConfig::new()
-        .with_beta_1(options.betas[0])
-        .with_beta_2(options.betas[1])
-        .with_epsilon(options.epsilon)
-        .init();
     let student = Student::init(&config.vit, &lessons, options, &device)?;
-    let mut run = Run { student, optimizer, history: Vec::new(), steps: steps_per_epoch * options.epochs };
+    let labels: Vec<&str> = lessons.iter().map(|l| l.teacher.section.label()).collect();
+    let (student, optimizer) = optimizer(student, &labels, options)?;
+    let mut run = Run { student, optimizer, ema: None, history: Vec::new(), steps: steps_per_epoch * options.epochs };
     if let Some(place) = keep
         && place.resume
         && let Some(checkpoint) = Checkpoint::load(place.folder, place.run)?
@@ -112,7 +113,11 @@ pub fn pretrain_with(
             run.save(place)?;
         }
     }
-    Ok(Pretrained { model: run.student.contrast.valid(), history: run.history, ended, steps_per_epoch })
+    let student = match &run.ema {
+        Some(mean) => unflatten(run.student, mean),
+        None => run.student,
+    };
+    Ok(Pretrained { model: student.contrast.valid(), history: run.history, ended, steps_per_epoch })
 }
 
 /// Preprocessing and wavelengths of each modality.
@@ -143,38 +148,24 @@ impl Inputs {
 struct Run {
     student: Student,
     optimizer: ModuleOptimizer,
+    ema: Option<Vec<f32>>,
     history: Vec<EpochRecord>,
     /// Of all epochs.
     steps: usize,
 }
 
 impl Run {
-    fn restore(mut self, checkpoint: Checkpoint, path: &Path) -> Result<Self> {
-        let fail = |problem: String| Error::Checkpoint { path: path.into(), problem };
-        if checkpoint.weights.len() != flatten(&self.student).len() {
-            return Err(
-                fail("holds another number of weights than the model has; delete it to start over".into()).into()
-            );
-        }
-        let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(checkpoint.optimizer))
-            .map_err(|e| fail(format!("its optimiser state is damaged ({e}); delete it to start over")))?;
-        self.student = unflatten(self.student, &checkpoint.weights);
-        self.optimizer = self.optimizer.load_record(record);
-        self.history = checkpoint.state.history;
-        Ok(self)
+    fn restore(self, checkpoint: Checkpoint, path: &Path) -> Result<Self> {
+        let (student, optimizer) = restore(self.student, self.optimizer, &checkpoint, path)?;
+        Ok(Self { student, optimizer, ema: checkpoint.ema, history: checkpoint.state.history, ..self })
     }
 
     fn save(&self, place: RunFolder<'_>) -> Result<()> {
-        let path = Checkpoint::path(place.folder);
-        let optimizer = self
-            .optimizer
-            .to_record()
-            .into_bytes()
-            .map_err(|e| Error::Checkpoint { path, problem: format!("the optimiser state cannot be written: {e}") })?;
+        let optimizer = record(&self.optimizer, &Checkpoint::path(place.folder))?;
         let done = self.history.len();
         let state = State { run: place.run.into(), epochs: done, best_epoch: done, history: self.history.clone() };
         let weights = flatten(&self.student);
-        let checkpoint = Checkpoint { state, best: weights.clone(), weights, ema: None, optimizer: optimizer.to_vec() };
+        let checkpoint = Checkpoint { state, best: weights.clone(), weights, ema: self.ema.clone(), optimizer };
         checkpoint.save(place.folder)?;
         Ok(history::write(place.folder, &self.history)?)
     }
@@ -202,21 +193,34 @@ impl Run {
             let (mut total, mut parts) = (0.0, vec![0.0; setting.lessons.len() + 1]);
             for (number, batch) in plan.iter().enumerate() {
                 let ready = receiver.recv().map_err(|_| PretrainError::Input("reading the images stopped".into()))?;
-                let losses = self.losses(batch, ready?, setting)?;
-                let value: f32 = losses.total.clone().into_scalar();
+                let diverged = |what, value| setting.diverged(what, value, [epoch + 1, number + 1], batch);
+                let Found { loss: value, parts: found, gradients } = self.gradients(batch, ready?, setting)?;
                 if !value.is_finite() {
-                    return Err(Error::Diverged { epoch: epoch + 1, batch: number + 1, loss: value }.into());
-                }
-                for (sum, part) in parts.iter_mut().zip(losses.parts) {
-                    *sum += f64::from(part.into_scalar::<f32>());
+                    return Err(diverged("loss", value));
                 }
                 let options = setting.options;
-                self.step(losses.total, options.rate(epoch * plan.len() + number, self.steps), options);
+                let gradients = match options.clip {
+                    Some(most) => {
+                        let (clipped, norm) = clip(gradients, &self.student, most);
+                        if !norm.is_finite() {
+                            return Err(diverged("norm of the gradients", norm));
+                        }
+                        clipped
+                    }
+                    None => gradients,
+                };
+                self.step(gradients, options.rate(epoch * plan.len() + number, self.steps), options);
+                parts.iter_mut().zip(found).for_each(|(sum, part)| *sum += f64::from(part));
                 total += f64::from(value);
                 observer.batch(epoch + 1, number + 1, plan.len(), value);
                 if observer.stop() {
                     return Ok(None);
                 }
+            }
+            // A checkpoint is worth keeping only as long as its weights are numbers; the loss would show that a step too late.
+            if let (Some(bad), Some(batch)) = (flatten(&self.student).into_iter().find(|v| !v.is_finite()), plan.last())
+            {
+                return Err(setting.diverged("weights", bad, [epoch + 1, plan.len()], batch));
             }
             let mean = |sum: f64| sum / plan.len() as f64;
             let names = setting.lessons.iter().map(|l| l.teacher.section.label().to_owned());
@@ -226,20 +230,62 @@ impl Run {
         })
     }
 
-    fn losses(&self, batch: &Batch, ready: Ready, setting: &Setting<'_>) -> Result<Losses> {
-        let [c, h, w] = ready.shape;
-        let images = TensorData::new(ready.values, [batch.items.len(), c, h, w]);
-        let images = Tensor::from_data(images, setting.device);
-        let (vectors, features) = self.student.look(images, &setting.inputs.wavelengths[batch.modality]);
-        let contrastive = self.contrastive(vectors, batch, setting);
-        let mut losses = Losses { total: contrastive.clone(), parts: vec![contrastive] };
-        for ((lesson, shown), student) in setting.lessons.iter().zip(ready.shown).zip(features) {
-            let wanted = lesson.features(batch.modality, shown, setting.device)?;
-            let loss = lesson.loss(student, wanted);
-            losses.total = losses.total + loss.clone() * lesson.teacher.section.weight;
-            losses.parts.push(loss);
+    /// Loss and gradients of a batch, at once or in parts.
+    fn gradients(&self, batch: &Batch, ready: Ready, setting: &Setting<'_>) -> Result<Found> {
+        let wavelengths = &setting.inputs.wavelengths[batch.modality];
+        let (count, [c, h, w]) = (batch.items.len(), ready.shape);
+        let wanted = setting.lessons.iter().zip(ready.shown);
+        let wanted =
+            wanted.map(|(l, shown)| l.features(batch.modality, shown, setting.device)).collect::<Result<Vec<_>>>()?;
+        let images = |first: usize, many: usize, device: &Device| {
+            let values = ready.values[first * c * h * w..(first + many) * c * h * w].to_vec();
+            Tensor::<4>::from_data(TensorData::new(values, [many, c, h, w]), device)
+        };
+        let chunk = setting.options.chunk.unwrap_or(count);
+        if chunk >= count {
+            let (vectors, features) = self.student.look(images(0, count, setting.device), wavelengths);
+            let contrastive = self.contrastive(vectors, batch, setting);
+            let (mut total, mut parts) = (contrastive.clone(), vec![contrastive]);
+            for ((lesson, wanted), student) in setting.lessons.iter().zip(wanted).zip(features) {
+                let loss = lesson.loss(student, wanted);
+                total = total + loss.clone() * lesson.teacher.section.weight;
+                parts.push(loss);
+            }
+            let loss = total.clone().into_scalar();
+            let parts = parts.into_iter().map(Tensor::into_scalar).collect();
+            let gradients = GradientsParams::from_grads(total.backward(), &self.student);
+            return Ok(Found { loss, parts, gradients });
         }
-        Ok(losses)
+        // GradCache (Gao et al. 2021): the loss couples the images through their vectors alone, so its gradient with respect to all vectors is
+        // computed first, and then carried back through the network part by part.
+        let firsts: Vec<usize> = (0..count).step_by(chunk).collect();
+        let many = |first: usize| chunk.min(count - first);
+        let (still, plain) = (self.student.contrast.valid(), setting.device.clone().inner());
+        let seen = firsts.iter().map(|&f| still.embed(images(f, many(f), &plain), wavelengths)).collect();
+        let vectors = Tensor::<2>::from_data(Tensor::cat(seen, 0).into_data(), setting.device).require_grad();
+        let contrastive = self.contrastive(vectors.clone(), batch, setting);
+        let mut parts = vec![0.0; setting.lessons.len() + 1];
+        parts[0] = contrastive.clone().into_scalar();
+        let backward = contrastive.backward();
+        let towards = vectors.grad(&backward).expect("the loss depends on every vector").into_data();
+        let towards = Tensor::<2>::from_data(towards, setting.device);
+        // Scale and bias of the loss.
+        let mut sum = GradientsAccumulator::new();
+        sum.accumulate(&self.student, GradientsParams::from_grads(backward, &self.student));
+        for &first in &firsts {
+            let many = many(first);
+            let (vectors, features) = self.student.look(images(first, many, setting.device), wavelengths);
+            let mut carried = (vectors * towards.clone().narrow(0, first, many)).sum();
+            for (k, ((lesson, wanted), student)) in setting.lessons.iter().zip(&wanted).zip(features).enumerate() {
+                // A mean over images: each part counts by its share.
+                let loss = lesson.loss(student, wanted.clone().narrow(0, first, many)) * (many as f64 / count as f64);
+                parts[k + 1] += loss.clone().into_scalar::<f32>();
+                carried = carried + loss * lesson.teacher.section.weight;
+            }
+            sum.accumulate(&self.student, GradientsParams::from_grads(carried.backward(), &self.student));
+        }
+        let weighted = setting.lessons.iter().zip(&parts[1..]).map(|(l, part)| l.teacher.section.weight as f32 * part);
+        Ok(Found { loss: parts[0] + weighted.sum::<f32>(), parts, gradients: sum.grads() })
     }
 
     /// The contrastive loss of image vectors [B, D] against the batch's texts.
@@ -257,16 +303,13 @@ impl Run {
         }
     }
 
-    /// AdamW: the weights shrink, then Adam steps.
-    fn step(&mut self, loss: Tensor<1>, rate: f64, options: &PretrainOptions) {
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.student);
-        let mut student = self.student.clone();
-        if options.weight_decay > 0.0 {
-            student = student.map(&mut Shrink((1.0 - rate * options.weight_decay) as f32));
-        }
-        self.student = self.optimizer.step(rate, student, gradients);
+    fn step(&mut self, gradients: GradientsParams, rate: f64, options: &PretrainOptions) {
+        self.student = self.optimizer.step(rate, self.student.clone(), gradients);
         let contrast = &mut self.student.contrast;
         contrast.temperature = contrast.temperature.clone().constrain();
+        if let Some(decay) = options.ema {
+            average(&mut self.ema, flatten(&self.student), decay as f32);
+        }
     }
 }
 
@@ -279,13 +322,62 @@ struct Setting<'a> {
     device: &'a Device,
 }
 
-/// The loss of a batch: weighted sum, and the contrastive part and each teacher's, unweighted.
-struct Losses {
-    total: Tensor<1>,
-    parts: Vec<Tensor<1>>,
+impl Setting<'_> {
+    /// The error that names a batch.
+    fn diverged(&self, what: &'static str, value: f32, [epoch, number]: [usize; 2], batch: &Batch) -> PretrainError {
+        const SHOWN: usize = 4;
+        let modality = &self.data.modalities[batch.modality];
+        let names = batch.items.iter().take(SHOWN).map(|&i| modality.images.path(i).display().to_string());
+        let mut images = names.collect::<Vec<_>>().join(", ");
+        if batch.items.len() > SHOWN {
+            images += &format!(" and {} more", batch.items.len() - SHOWN);
+        }
+        PretrainError::Diverged { what, value, epoch, batch: number, images, modality: modality.name.clone() }
+    }
+}
+
+/// The loss of a batch: weighted sum, the contrastive part and each teacher's (unweighted), and the gradients.
+pub(super) struct Found {
+    pub loss: f32,
+    pub parts: Vec<f32>,
+    pub gradients: GradientsParams,
 }
 
 fn matrix(values: &Array2<f32>, device: &Device) -> Tensor<2> {
     let shape = [values.nrows(), values.ncols()];
     Tensor::from_data(TensorData::new(values.iter().copied().collect::<Vec<_>>(), shape), device)
+}
+
+/// Loss, parts and all gradients of the first batch of a training, in visiting order; 0 where a parameter has none.
+#[cfg(test)]
+pub(super) fn first_gradients(
+    teachers: &[Teacher],
+    config: &VisionConfig,
+    data: &PretrainData<'_>,
+    options: &PretrainOptions,
+) -> Result<(f32, Vec<f32>, Vec<f32>)> {
+    struct Collect<'a>(&'a GradientsParams, Vec<f32>);
+    impl burn::module::ModuleVisitor for Collect<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+            match self.0.get::<D>(param.id) {
+                Some(gradient) => self.1.extend(gradient.into_data().iter::<f32>()),
+                None => self.1.resize(self.1.len() + param.val().shape().num_elements(), 0.0),
+            }
+        }
+    }
+    let (inputs, device) = (Inputs::bind(config, data)?, Device::flex().autodiff());
+    let lessons =
+        teachers.iter().map(|t| Lesson::bind(t, config, data, &inputs.wavelengths)).collect::<Result<Vec<_>>>()?;
+    let student = Student::init(&config.vit, &lessons, options, &device)?;
+    let labels: Vec<&str> = lessons.iter().map(|l| l.teacher.section.label()).collect();
+    let (student, optimizer) = optimizer(student, &labels, options)?;
+    let run = Run { student, optimizer, ema: None, history: Vec::new(), steps: 1 };
+    let batch = &epoch_plan(data, options, 0)?[0];
+    let modality = batch.modality;
+    let ready = prepare(data.modalities[modality].images, &inputs.preprocess[modality], &lessons, batch)?;
+    let setting = Setting { data, inputs: &inputs, lessons: &lessons, options, device: &device };
+    let found = run.gradients(batch, ready, &setting)?;
+    let mut collect = Collect(&found.gradients, Vec::new());
+    run.student.visit(&mut collect);
+    Ok((found.loss, found.parts, collect.1))
 }

@@ -151,19 +151,3 @@ impl<R: Rng> ModuleMapper for First<R> {
         Param::from_mapped_value(id, new, mapper)
     }
 }
-
-/// Multiplies every parameter of two or more axes: the decay of AdamW (Loshchilov and Hutter 2019), which spares biases, norms,
-/// scale and bias of the loss.
-pub(super) struct Shrink(pub f32);
-
-impl ModuleMapper for Shrink {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if D < 2 {
-            return param;
-        }
-        let (id, tensor, mapper) = param.consume();
-        let wanted = tensor.is_require_grad();
-        let new = (tensor.detach().set_require_grad(false) * self.0).detach().set_require_grad(wanted);
-        Param::from_mapped_value(id, new, mapper)
-    }
-}

@@ -38,6 +38,7 @@ use serde::{Deserialize, Serialize};
 
 use super::distill::DistillSection;
 use super::error::Result;
+use super::groups::ParameterGroup;
 use crate::recipe::{Recipe, RecipeError, Templates, set};
 
 /// A pre-training.
@@ -272,8 +273,24 @@ pub struct PretrainOptions {
     pub crop: [f64; 2],
     /// Flips and quarter turns. Captions that name directions ("on the left") are then wrong.
     pub turns: bool,
+    /// Images whose gradients are computed together; none: the whole batch. Smaller parts need less memory and give the same gradients, for
+    /// one more pass over the batch without gradients (Gao et al. 2021, GradCache).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<usize>,
+    /// Largest norm of all gradients together; larger ones are scaled down to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    /// Decay of the exponential moving average of the weights, which is then what is saved; none: the weights themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Computes activations again in the backward pass instead of keeping them: less memory, more time.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gradient_checkpointing: bool,
     /// Seed of first weights, order, captions and crops.
     pub seed: u64,
+    /// Parameters that are trained otherwise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub group: Vec<ParameterGroup>,
 }
 
 impl Default for PretrainOptions {
@@ -292,7 +309,12 @@ impl Default for PretrainOptions {
             max_scale: 100.0,
             crop: [0.9, 1.0],
             turns: false,
+            chunk: None,
+            clip: None,
+            ema: None,
+            gradient_checkpointing: false,
             seed: 0,
+            group: Vec::new(),
         }
     }
 }
@@ -318,6 +340,14 @@ impl PretrainOptions {
             ("betas", self.betas.iter().any(|b| !(0.0..1.0).contains(b))),
             ("epsilon", self.epsilon.is_nan() || self.epsilon <= 0.0),
             ("max_scale", !(1.0..=1e4).contains(&self.max_scale)),
+            ("chunk", self.chunk == Some(0)),
+            ("clip", self.clip.is_some_and(|c| !(c.is_finite() && c > 0.0))),
+            ("ema", self.ema.is_some_and(|e| !(0.0..1.0).contains(&e))),
+            ("group.rate", self.group.iter().any(|g| !(0.0..=1000.0).contains(&g.rate))),
+            (
+                "group.weight_decay",
+                self.group.iter().any(|g| g.weight_decay.is_some_and(|d| !(0.0..=10.0).contains(&d))),
+            ),
             ("crop", !(self.crop[0] > 0.0 && self.crop[0] <= self.crop[1] && self.crop[1] <= 1.0)),
         ];
         out_of_range.into_iter().find(|(_, wrong)| *wrong).map(|(key, _)| key)

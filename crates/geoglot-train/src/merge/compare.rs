@@ -5,6 +5,7 @@ use geoglot_nn::vision::PatchKind;
 use serde_json::Value;
 
 use super::error::Difference;
+use crate::diff::leaves;
 
 /// What two configurations differ in: what no merge can bridge, and settings that only change a little.
 pub(super) struct Compared {
@@ -48,17 +49,8 @@ pub(super) fn configs(first: &VisionConfig, other: &VisionConfig) -> Compared {
     Compared { structure, settings }
 }
 
-/// The differing leaves of two JSON objects.
+/// The differing fields of two JSON objects.
 fn fields(path: &str, a: &Value, b: &Value) -> Vec<Difference> {
-    match (a, b) {
-        (Value::Object(x), Value::Object(y)) => {
-            let mut names: Vec<&String> = x.keys().chain(y.keys()).collect();
-            names.sort();
-            names.dedup();
-            let of = |m: &serde_json::Map<String, Value>, k: &String| m.get(k).cloned().unwrap_or(Value::Null);
-            names.into_iter().flat_map(|k| fields(&format!("{path}.{k}"), &of(x, k), &of(y, k))).collect()
-        }
-        _ if a == b => Vec::new(),
-        _ => vec![Difference { what: path.to_owned(), first: a.to_string(), other: b.to_string() }],
-    }
+    let found = leaves(path, a, b).into_iter();
+    found.map(|(what, a, b)| Difference { what, first: a.to_string(), other: b.to_string() }).collect()
 }

@@ -1,0 +1,150 @@
+//! AdamW whose rate and decay differ by the parameters' names.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup, ParamId};
+use burn::optim::{AdamState, LearningRate, ModuleOptimizer, Optimizer};
+use burn::tensor::{Device, Tensor};
+use geoglot_nn::ops::adam::{FusedAdam, FusedAdamConfig};
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+
+use super::error::{PretrainError, Result};
+use super::model::Student;
+use super::recipe::PretrainOptions;
+
+/// Parameters that are trained otherwise: a `[[train.group]]` section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParameterGroup {
+    /// Regular expression on the names: the tower's as in `model.safetensors`, `logit_scale`, `logit_bias`, `heads.TEACHER.…`.
+    pub names: String,
+    /// Factor on the learning rate; 0 freezes, and then no gradients are computed or stored.
+    #[serde(default = "one")]
+    pub rate: f64,
+    /// Decay instead of `train.weight_decay`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Adam with a decay that is not part of the gradient (Loshchilov and Hutter 2019). Only parameters of two or more axes decay, which spares
+/// biases, norms, scale and bias of the loss.
+#[derive(Clone, Debug)]
+struct AdamW {
+    adam: FusedAdam,
+    rate: f64,
+    decay: f64,
+}
+
+impl Optimizer for AdamW {
+    type State<const D: usize> = AdamState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        rate: LearningRate,
+        tensor: Tensor<D>,
+        gradient: Tensor<D>,
+        state: Option<Self::State<D>>,
+    ) -> (Tensor<D>, Option<Self::State<D>>) {
+        let rate = rate * self.rate;
+        let tensor = match D >= 2 && self.decay > 0.0 {
+            true => tensor * (1.0 - rate * self.decay) as f32,
+            false => tensor,
+        };
+        self.adam.step(rate, tensor, gradient, state)
+    }
+
+    fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
+        FusedAdam::to_device(state, device)
+    }
+}
+
+/// The optimiser of `student`, and the student with frozen parameters marked. `teachers` are the heads' names. Of several groups that match a
+/// parameter the last holds.
+pub(super) fn optimizer(
+    student: Student,
+    teachers: &[&str],
+    options: &PretrainOptions,
+) -> Result<(Student, ModuleOptimizer)> {
+    let adam = FusedAdamConfig::new()
+        .with_beta_1(options.betas[0])
+        .with_beta_2(options.betas[1])
+        .with_epsilon(options.epsilon)
+        .build();
+    let adamw = |rate: f64, decay: f64| AdamW { adam: adam.clone(), rate, decay };
+    let mut optimizer = ModuleOptimizer::from(adamw(1.0, options.weight_decay));
+    let names = names(&student, teachers);
+    let mut frozen: Vec<ParamId> = Vec::new();
+    for group in &options.group {
+        let wrong = |problem: String| PretrainError::Input(format!("train.group `{}`: {problem}", group.names));
+        let pattern = Regex::new(&group.names).map_err(|e| wrong(e.to_string()))?;
+        let ids: Vec<ParamId> = names.iter().filter(|n| pattern.is_match(&n.1)).map(|n| n.0).collect();
+        if ids.is_empty() {
+            let examples: Vec<&str> = names.iter().step_by(names.len().div_ceil(6)).map(|n| n.1.as_str()).collect();
+            return Err(wrong(format!("no parameter has such a name; there are {}, …", examples.join(", "))));
+        }
+        frozen.retain(|id| !ids.contains(id));
+        if group.rate == 0.0 {
+            frozen.extend(&ids);
+        }
+        let decay = group.weight_decay.unwrap_or(options.weight_decay);
+        optimizer = optimizer.with_group(ParamGroup::from_ids(ids), adamw(group.rate, decay), None);
+    }
+    if frozen.len() == names.len() {
+        return Err(PretrainError::Input("train.group: every parameter is frozen; nothing would be trained".into()));
+    }
+    let student = if frozen.is_empty() { student } else { student.map(&mut Freeze(&frozen)) };
+    Ok((student, optimizer))
+}
+
+/// Ids and names of all parameters.
+fn names(student: &Student, teachers: &[&str]) -> Vec<(ParamId, String)> {
+    let mut collect = Names { path: Vec::new(), found: Vec::new() };
+    student.visit(&mut collect);
+    let rename = |name: String| match name.strip_prefix("heads.") {
+        Some(rest) => {
+            let (number, layer) = rest.split_once('.').unwrap_or((rest, ""));
+            let teacher = number.parse().ok().and_then(|k: usize| teachers.get(k)).copied().unwrap_or(number);
+            format!("heads.{teacher}.{layer}")
+        }
+        None => match name.as_str() {
+            "contrast.temperature.tau" => "logit_scale".into(),
+            "contrast.bias" => "logit_bias".into(),
+            other => other.strip_prefix("contrast.vit.").unwrap_or(other).to_owned(),
+        },
+    };
+    collect.found.into_iter().map(|(id, name)| (id, rename(name))).collect()
+}
+
+struct Names {
+    path: Vec<(String, String)>,
+    found: Vec<(ParamId, String)>,
+}
+
+impl ModuleVisitor for Names {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.push((name.to_owned(), container.to_owned()));
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.found.push((param.id, geoglot_nn::weights::parameter_name(&self.path)));
+    }
+}
+
+struct Freeze<'a>(&'a [ParamId]);
+
+impl ModuleMapper for Freeze<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if !self.0.contains(&param.id) {
+            return param;
+        }
+        let (id, tensor, mapper) = param.consume();
+        Param::from_mapped_value(id, tensor.set_require_grad(false), mapper)
+    }
+}
