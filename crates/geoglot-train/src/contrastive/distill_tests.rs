@@ -20,6 +20,10 @@ pub(super) fn teacher(fixture: &str, section: &str, cache: Option<PathBuf>) -> T
     Teacher { section: toml::from_str(&section).unwrap(), tower, cache }
 }
 
+fn taught(teachers: &[Teacher]) -> Beginning<'_> {
+    Beginning { teachers, start: None }
+}
+
 #[test]
 fn a_student_of_two_teachers_learns_and_resumes_and_leaves_its_heads_behind() {
     let device = Device::flex();
@@ -35,7 +39,7 @@ fn a_student_of_two_teachers_learns_and_resumes_and_leaves_its_heads_behind() {
             None,
         ),
     ];
-    let whole = pretrain_with(&teachers, &config, &data, &recipe.train, None, &device, &mut Silent).unwrap();
+    let whole = pretrain_with(taught(&teachers), &config, &data, &recipe.train, None, &device, &mut Silent).unwrap();
     let names: Vec<&str> = whole.history[0].parts.keys().map(String::as_str).collect();
     assert_eq!(names, ["contrastive", "siglip", "dinov2-hf"]);
     for name in names {
@@ -53,13 +57,14 @@ fn a_student_of_two_teachers_learns_and_resumes_and_leaves_its_heads_behind() {
     let folder = tempfile::tempdir().unwrap();
     let place = |resume| Some(RunFolder { folder: folder.path(), run: "a", resume });
     let stop = &mut StopAt(0, 30);
-    let stopped = pretrain_with(&teachers, &config, &data, &recipe.train, place(false), &device, stop).unwrap();
+    let stopped = pretrain_with(taught(&teachers), &config, &data, &recipe.train, place(false), &device, stop).unwrap();
     assert_eq!(stopped.ended, Ended::Interrupted);
     let kept = Checkpoint::load(folder.path(), "a").unwrap().unwrap();
     // 3 × 3 convolutions of 16 to 24 channels with biases, and the first teacher's wavelength layers.
     let heads = 2 * (16 * 24 * 9 + 24) + (128 * 128 + 128) + (128 * 32 + 32);
     assert_eq!(kept.weights.len(), flatten(&whole.model).len() + heads);
-    let resumed = pretrain_with(&teachers, &config, &data, &recipe.train, place(true), &device, &mut Silent).unwrap();
+    let resumed =
+        pretrain_with(taught(&teachers), &config, &data, &recipe.train, place(true), &device, &mut Silent).unwrap();
     assert_eq!(flatten(&resumed.model), flatten(&whole.model));
     let log = std::fs::read_to_string(folder.path().join("history.csv")).unwrap();
     assert!(log.starts_with("epoch,loss,") && log.lines().next().unwrap().ends_with(",\"siglip\",\"dinov2-hf\""));
@@ -80,7 +85,9 @@ fn kept_features_are_those_computed_on_the_fly() {
     let folder = tempfile::tempdir().unwrap();
     let run = |cache: Option<PathBuf>| {
         let teachers = [teacher("timm-dinov2-reg", "name = 'registers'", cache)];
-        flatten(&pretrain_with(&teachers, &config, &data, &recipe.train, None, &device, &mut Silent).unwrap().model)
+        flatten(
+            &pretrain_with(taught(&teachers), &config, &data, &recipe.train, None, &device, &mut Silent).unwrap().model,
+        )
     };
     let expected = run(None);
     let files = || -> Vec<_> {
@@ -109,7 +116,9 @@ fn teachers_that_do_not_fit_are_refused() {
     let run = |teacher: Teacher| {
         let config = small.model.config(384);
         let data = data(&[&toy]);
-        pretrain_with(&[teacher], &config, &data, &small.train, None, &device, &mut Silent).unwrap_err().to_string()
+        pretrain_with(taught(&[teacher]), &config, &data, &small.train, None, &device, &mut Silent)
+            .unwrap_err()
+            .to_string()
     };
     let error = run(teacher("siglip-timm", "head = 'none'", None));
     assert!(error.contains("siglip-timm") && error.contains("width 24") && error.contains("width 16"), "{error}");

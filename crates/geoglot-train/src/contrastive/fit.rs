@@ -11,7 +11,7 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use geoglot_models::geolangbind::bind_wavelengths;
-use geoglot_models::vision::{BandNeed, BoundPreprocess, VisionConfig};
+use geoglot_models::vision::{BandNeed, BoundPreprocess, TowerFiles, VisionConfig};
 use geoglot_nn::losses::{Direction, contrastive_loss};
 use indexmap::IndexMap;
 use ndarray::{Array2, Axis};
@@ -54,16 +54,25 @@ pub fn pretrain(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<Pretrained> {
-    pretrain_with(&[], config, data, options, keep, device, observer)
+    pretrain_with(Beginning::default(), config, data, options, keep, device, observer)
 }
 
-/// As [`pretrain`], with teachers whose features the tower learns to give beside the texts. Their heads are part of the checkpoint and not
+/// What a training begins with besides its options.
+#[derive(Clone, Copy, Default)]
+pub struct Beginning<'a> {
+    /// Weights to begin with instead of random ones.
+    pub start: Option<&'a TowerFiles>,
+    /// Teachers to learn from.
+    pub teachers: &'a [Teacher],
+}
+
+/// As [`pretrain`], from the weights of another tower, and with teachers whose features the tower learns to give beside the texts. Their heads are part of the checkpoint and not
 /// of the trained tower; the parts of the loss are logged apart.
 ///
 /// # Errors
-/// As [`pretrain`]; teachers that cannot read the images.
+/// As [`pretrain`]; weights that do not fit, teachers that cannot read the images.
 pub fn pretrain_with(
-    teachers: &[Teacher],
+    beginning: Beginning<'_>,
     config: &VisionConfig,
     data: &PretrainData<'_>,
     options: &PretrainOptions,
@@ -72,6 +81,7 @@ pub fn pretrain_with(
     observer: &mut dyn Observer,
 ) -> Result<Pretrained> {
     data.check(config.vit.output())?;
+    let Beginning { start, teachers } = beginning;
     let inputs = Inputs::bind(config, data)?;
     let lessons =
         teachers.iter().map(|t| Lesson::bind(t, config, data, &inputs.wavelengths)).collect::<Result<Vec<_>>>()?;
@@ -80,7 +90,7 @@ pub fn pretrain_with(
         false => device.clone().autodiff(),
     };
     let steps_per_epoch = epoch_plan(data, options, 0)?.len();
-    let student = Student::init(&config.vit, &lessons, options, &device)?;
+    let student = Student::init(&config.vit, start, &lessons, options, &device)?;
     let labels: Vec<&str> = lessons.iter().map(|l| l.teacher.section.label()).collect();
     let (student, optimizer) = optimizer(student, &labels, options)?;
     let mut run = Run { student, optimizer, ema: None, history: Vec::new(), steps: steps_per_epoch * options.epochs };
@@ -368,7 +378,7 @@ pub(super) fn first_gradients(
     let (inputs, device) = (Inputs::bind(config, data)?, Device::flex().autodiff());
     let lessons =
         teachers.iter().map(|t| Lesson::bind(t, config, data, &inputs.wavelengths)).collect::<Result<Vec<_>>>()?;
-    let student = Student::init(&config.vit, &lessons, options, &device)?;
+    let student = Student::init(&config.vit, None, &lessons, options, &device)?;
     let labels: Vec<&str> = lessons.iter().map(|l| l.teacher.section.label()).collect();
     let (student, optimizer) = optimizer(student, &labels, options)?;
     let run = Run { student, optimizer, ema: None, history: Vec::new(), steps: 1 };

@@ -1,6 +1,6 @@
 //! AdamW whose rate and decay differ by the parameters' names.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup, ParamId};
+use burn::module::{Module, ModuleMapper, Param, ParamGroup, ParamId};
 use burn::optim::{AdamState, LearningRate, ModuleOptimizer, Optimizer};
 use burn::tensor::{Device, Tensor};
 use geoglot_nn::ops::adam::{FusedAdam, FusedAdamConfig};
@@ -8,7 +8,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::error::{PretrainError, Result};
-use super::model::Student;
+use super::model::{Names, Student};
 use super::recipe::PretrainOptions;
 
 /// Parameters that are trained otherwise: a `[[train.group]]` section.
@@ -101,7 +101,7 @@ pub(super) fn optimizer(
 
 /// Ids and names of all parameters.
 fn names(student: &Student, teachers: &[&str]) -> Vec<(ParamId, String)> {
-    let mut collect = Names { path: Vec::new(), found: Vec::new() };
+    let mut collect = Names::default();
     student.visit(&mut collect);
     let rename = |name: String| match name.strip_prefix("heads.") {
         Some(rest) => {
@@ -116,25 +116,6 @@ fn names(student: &Student, teachers: &[&str]) -> Vec<(ParamId, String)> {
         },
     };
     collect.found.into_iter().map(|(id, name)| (id, rename(name))).collect()
-}
-
-struct Names {
-    path: Vec<(String, String)>,
-    found: Vec<(ParamId, String)>,
-}
-
-impl ModuleVisitor for Names {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.push((name.to_owned(), container.to_owned()));
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.found.push((param.id, geoglot_nn::weights::parameter_name(&self.path)));
-    }
 }
 
 struct Freeze<'a>(&'a [ParamId]);

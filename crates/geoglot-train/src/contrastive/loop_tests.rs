@@ -157,3 +157,45 @@ fn a_training_that_fails_leaves_its_last_checkpoint() {
     // What is left is still good.
     assert_eq!(train(&data, identity, true, usize::MAX).unwrap().history.len(), 5);
 }
+
+#[test]
+fn a_training_begins_with_a_published_towers_weights() {
+    use geoglot_models::vision::{ImageOptions, TowerFiles};
+    use geoglot_nn::weights::Checkpoint as Weights;
+    let device = Device::flex();
+    let toy = Toy::new(five(), 20, 2);
+    let data = data(&[&toy]);
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../geoglot-models/tests/fixtures/vision");
+    let open = |name: &str| TowerFiles::open(&fixtures.join(name), &ImageOptions::default()).unwrap();
+    let fitting = ["model.size=12", "model.width=24", "model.depth=2", "model.heads=4", "model.hidden=32"];
+    let slow = [&fitting[..], &["train.epochs=1", "train.learning_rate=1e-30"]].concat();
+    let recipe = recipe(&slow);
+    let config = recipe.model.config(384);
+    let siglip = open("siglip-timm");
+    let start = Beginning { start: Some(&siglip), teachers: &[] };
+    let model = pretrain_with(start, &config, &data, &recipe.train, None, &device, &mut Silent).unwrap().model;
+    let published = Weights::open(fixtures.join("siglip-timm/model.safetensors")).unwrap();
+    let name = published.names().find(|n| n.ends_with("blocks.1.mlp.fc2.bias")).unwrap();
+    let found: Vec<f32> = model.vit.blocks[1].fc2.bias.as_ref().unwrap().val().into_data().iter::<f32>().collect();
+    assert_eq!(found, published.read_f32(name).unwrap());
+    // What the start lacks keeps its own first weights, and all of it learns.
+    let fresh = pretrain(&config, &data, &recipe.train, None, &device, &mut Silent).unwrap().model;
+    let first = |m: &Contrast| flatten(&m.vit.wavelength)[..200].iter().map(|v| (v * 1e6) as i32).collect::<Vec<_>>();
+    assert_eq!(first(&model), first(&fresh));
+    let quick = super::tests::recipe(&[&fitting[..], &["train.epochs=2"]].concat()).train;
+    let trained = pretrain_with(start, &config, &data, &quick, None, &device, &mut Silent).unwrap().model;
+    assert!(flatten(&trained.vit.blocks) != flatten(&model.vit.blocks));
+    // Another depth, another kind of tower.
+    for (file, change, word) in [
+        ("siglip-timm", "model.depth=3", "blocks.2."),
+        ("siglip-timm", "model.width=16", "shape"),
+        ("dinov2-hf", "model.size=12", "position"),
+    ] {
+        let files = open(file);
+        let recipe = super::tests::recipe(&[&slow[..], &[change]].concat());
+        let start = Beginning { start: Some(&files), teachers: &[] };
+        let run = pretrain_with(start, &recipe.model.config(384), &data, &recipe.train, None, &device, &mut Silent);
+        let error = run.unwrap_err().to_string();
+        assert!(error.contains(word), "{file} {change}: {error}");
+    }
+}

@@ -7,7 +7,7 @@
 //! 3. [`epoch_plan`] draws batches, captions and crops from the seed and the epoch alone; a batch holds one modality;
 //! 4. [`pretrain`] trains: AdamW with parameter groups, linear warm-up, half a cosine, exact gradients of large batches in parts, a
 //!    checkpoint an epoch, exact resume;
-//! 5. [`pretrain_with`] learns from [`Teacher`]s, too: any image towers, through MaKA heads;
+//! 5. [`pretrain_with`] begins with another tower's weights, and learns from [`Teacher`]s: any image towers, through MaKA heads;
 //! 6. [`save_tower`] writes a model folder that [`geoglot_models::vision::load_image_tower`] loads;
 //! 7. [`export_start`] writes first weights, text features and the plan, so that another program can train the same thing.
 
@@ -26,7 +26,7 @@ pub use batches::{Batch, Crop, Images, Modality, PretrainData, epoch_plan};
 pub use distill::{DistillSection, HeadKind, Teacher};
 pub use error::{PretrainError, Result};
 pub use export::{export_start, save_tower};
-pub use fit::{Pretrained, pretrain, pretrain_with};
+pub use fit::{Beginning, Pretrained, pretrain, pretrain_with};
 pub use groups::ParameterGroup;
 pub use images::DatasetImages;
 pub use model::Contrast;

@@ -139,6 +139,10 @@ pub struct TowerSection {
     pub values: ValueScale,
     /// What stands in for the wavelength of bands without one.
     pub placeholders: Placeholders,
+    /// Image tower whose weights training begins with: a folder (relative to the recipe), a weight file or a name of `geoglot models list`.
+    /// Patch embedding and projection may differ; everything else must fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
     /// Licence written beside the weights.
     pub license: Option<String>,
 }
@@ -163,6 +167,7 @@ impl Default for TowerSection {
             wavelength,
             values: ValueScale::SensorRange,
             placeholders: Placeholders::rgb(),
+            start: None,
             license: None,
         }
     }

@@ -220,7 +220,7 @@ fn the_start_can_be_taken_to_another_program() {
     let recipe = recipe(&["train.epochs=2"]);
     let config = recipe.model.config(384);
     let folder = tempfile::tempdir().unwrap();
-    export_start(folder.path(), &config, &data(&[&toy]), &recipe.train, &device).unwrap();
+    export_start(folder.path(), None, &config, &data(&[&toy]), &recipe.train, &device).unwrap();
     let plan: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder.path().join("plan.json")).unwrap()).unwrap();
     assert_eq!(plan["steps"].as_array().unwrap().len(), 4);
