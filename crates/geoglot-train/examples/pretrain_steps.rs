@@ -18,7 +18,9 @@ use burn::tensor::Device;
 use geoglot_data::datasets::{Dataset, DatasetOptions};
 use geoglot_models::vision::VisionConfig;
 use geoglot_train::Observer;
-use geoglot_train::contrastive::{DatasetImages, Images, Modality, PretrainData, PretrainOptions, epoch_plan, pretrain};
+use geoglot_train::contrastive::{
+    DatasetImages, Images, Modality, PretrainData, PretrainOptions, epoch_plan, pretrain,
+};
 use indexmap::IndexSet;
 use ndarray::Array2;
 use safetensors::SafeTensors;

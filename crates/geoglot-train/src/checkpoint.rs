@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use geoglot_core::atomic;
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::diff::leaves;
 use crate::history::EpochRecord;
 use crate::{Error, Result};
 
@@ -29,7 +31,8 @@ pub struct Checkpoint {
 /// The small part of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// Identifies data, split, model, text and training options; another run's checkpoint is refused.
+    /// Identifies data, split, model, text and training options; another run's checkpoint is refused. Of JSON objects the message says what
+    /// changed.
     pub run: String,
     /// Epochs done.
     pub epochs: usize,
@@ -110,11 +113,10 @@ impl Checkpoint {
             header.metadata().as_ref().and_then(|m| m.get("state")).ok_or_else(|| damaged("no state".into()))?;
         let state: State = serde_json::from_str(state).map_err(|e| damaged(e.to_string()))?;
         if state.run != run {
-            return Err(fail(
-                "belongs to a run with other data, split, model, text or training options; \
-                 use another --out, or train without --resume to start over"
-                    .into(),
-            ));
+            return Err(fail(format!(
+                "belongs to a run with other {}; use another --out, or train without --resume to start over",
+                changes(&state.run, run)
+            )));
         }
         let blob = |name: &str, dtype: Dtype| {
             let tensor = file.tensor(name).map_err(|e| damaged(e.to_string()))?;
@@ -141,6 +143,24 @@ impl Checkpoint {
     }
 }
 
+/// What a run's identity differs in, where both are JSON objects.
+fn changes(before: &str, now: &str) -> String {
+    const SHOWN: usize = 20;
+    let object = |text: &str| serde_json::from_str::<Value>(text).ok().filter(Value::is_object);
+    let (Some(before), Some(now)) = (object(before), object(now)) else {
+        return "data, split, model, text or training options".into();
+    };
+    let all = leaves("", &before, &now);
+    let mut text = String::from("settings:");
+    for (path, before, now) in all.iter().take(SHOWN) {
+        text += &format!("\n  {path}: {before} before, {now} now");
+    }
+    if all.len() > SHOWN {
+        text += &format!("\n  and {} more", all.len() - SHOWN);
+    }
+    text + "\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +184,12 @@ mod tests {
             assert_eq!(Checkpoint::load(dir.path(), "a").unwrap(), Some(checkpoint));
         }
         assert!(Checkpoint::load(dir.path(), "b").unwrap_err().to_string().contains("other data"));
+        let run = |batch: usize| format!("{{\"train\": {{\"batch\": {batch}, \"seed\": 0}}}}");
+        let mut checkpoint = example();
+        checkpoint.state.run = run(15);
+        checkpoint.save(dir.path()).unwrap();
+        let error = Checkpoint::load(dir.path(), &run(10)).unwrap_err().to_string();
+        assert!(error.contains("train.batch: 15 before, 10 now") && !error.contains("seed"), "{error}");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
-use burn::tensor::{Bytes, Device, Int, Tensor, TensorData};
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use geoglot_core::Seeds;
 use geoglot_data::{BatchSampler, PatchCutter, Pixel, Symmetry};
 use geoglot_models::mmlgnet::{Mmlgnet, MmlgnetConfig};
@@ -24,6 +24,7 @@ use crate::checkpoint::{Checkpoint, State};
 use crate::flat::{flatten, number_parameters, unflatten};
 use crate::history::{self, EpochRecord};
 use crate::objective::vocabulary_loss;
+use crate::optimise::{average, record, restore};
 use crate::recipe::{PromptUse, TrainOptions};
 use crate::tfevents;
 use crate::{Error, Result};
@@ -173,6 +174,7 @@ pub fn fit(
             learning_rate: options.rate(epoch),
             logit_scale: evaluated.logit_scale(),
             seconds: start.elapsed().as_secs_f64(),
+            parts: IndexMap::new(),
         });
         let best = run.best_epoch.checked_sub(1).and_then(|e| run.history[e].validation_oa);
         if validation_oa.is_none() || validation_oa > best {
@@ -203,27 +205,14 @@ struct Run {
 }
 
 impl Run {
-    fn restore(mut self, checkpoint: Checkpoint, path: &Path) -> Result<Self> {
-        let fail = |problem: String| Error::Checkpoint { path: path.into(), problem };
-        if checkpoint.weights.len() != flatten(&self.network).len() {
-            return Err(fail("holds another number of weights than the model has; delete it to start over".into()));
-        }
-        let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(checkpoint.optimizer))
-            .map_err(|e| fail(format!("its optimiser state is damaged ({e}); delete it to start over")))?;
-        self.network = unflatten(self.network, &checkpoint.weights);
-        self.optimizer = self.optimizer.load_record(record);
-        (self.best, self.ema) = (checkpoint.best, checkpoint.ema);
-        (self.history, self.best_epoch) = (checkpoint.state.history, checkpoint.state.best_epoch);
-        Ok(self)
+    fn restore(self, checkpoint: Checkpoint, path: &Path) -> Result<Self> {
+        let (network, optimizer) = restore(self.network, self.optimizer, &checkpoint, path)?;
+        let Checkpoint { state, best, ema, .. } = checkpoint;
+        Ok(Self { network, optimizer, best, ema, history: state.history, best_epoch: state.best_epoch })
     }
 
     fn save(&self, place: RunFolder<'_>) -> Result<()> {
-        let path = Checkpoint::path(place.folder);
-        let optimizer = self
-            .optimizer
-            .to_record()
-            .into_bytes()
-            .map_err(|e| Error::Checkpoint { path, problem: format!("the optimiser state cannot be written: {e}") })?;
+        let optimizer = record(&self.optimizer, &Checkpoint::path(place.folder))?;
         let state = State {
             run: place.run.into(),
             epochs: self.history.len(),
@@ -235,7 +224,7 @@ impl Run {
             weights: flatten(&self.network),
             best: self.best.clone(),
             ema: self.ema.clone(),
-            optimizer: optimizer.to_vec(),
+            optimizer,
         };
         checkpoint.save(place.folder)?;
         history::write(place.folder, &self.history)?;
@@ -319,7 +308,7 @@ impl Run {
             self.network = self.optimizer.step(options.rate(epoch), self.network.clone(), gradients);
             self.network.temperature = self.network.temperature.clone().constrain();
             if let Some(decay) = options.ema {
-                self.average(decay as f32);
+                average(&mut self.ema, flatten(&self.network), decay as f32);
             }
             total += f64::from(value);
             observer.batch(epoch + 1, number + 1, count, value);
@@ -328,14 +317,6 @@ impl Run {
             }
         }
         Ok(Some(total / count as f64))
-    }
-
-    fn average(&mut self, decay: f32) {
-        let now = flatten(&self.network);
-        match &mut self.ema {
-            Some(mean) => mean.iter_mut().zip(&now).for_each(|(m, v)| *m = decay * *m + (1.0 - decay) * v),
-            None => self.ema = Some(now),
-        }
     }
 }
 

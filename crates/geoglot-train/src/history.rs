@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use geoglot_core::atomic;
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -22,6 +23,9 @@ pub struct EpochRecord {
     pub logit_scale: f32,
     /// Wall seconds of the epoch.
     pub seconds: f64,
+    /// Mean of each part of the loss before it is weighted, where it has several.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub parts: IndexMap<String, f64>,
 }
 
 /// Writes `history.jsonl` and `history.csv` into `folder`, each whole.
@@ -30,13 +34,17 @@ pub struct EpochRecord {
 /// A folder that cannot be written.
 pub fn write(folder: &Path, history: &[EpochRecord]) -> Result<()> {
     let mut lines = String::new();
-    let mut table = String::from("epoch,loss,validation_oa,learning_rate,logit_scale,seconds\n");
+    let mut table = String::from("epoch,loss,validation_oa,learning_rate,logit_scale,seconds");
+    let parts: Vec<&String> = history.first().into_iter().flat_map(|e| e.parts.keys()).collect();
+    parts.iter().for_each(|name| table += &format!(",\"{}\"", name.replace('"', "\"\"")));
+    table.push('\n');
     for e in history {
         lines.push_str(&serde_json::to_string(e).expect("numbers are JSON"));
         lines.push('\n');
         let oa = e.validation_oa.map_or_else(String::new, |v| v.to_string());
-        table
-            .push_str(&format!("{},{},{oa},{},{},{:.3}\n", e.epoch, e.loss, e.learning_rate, e.logit_scale, e.seconds));
+        table.push_str(&format!("{},{},{oa},{},{},{:.3}", e.epoch, e.loss, e.learning_rate, e.logit_scale, e.seconds));
+        parts.iter().for_each(|name| table += &e.parts.get(*name).map_or(",".into(), |v| format!(",{v}")));
+        table.push('\n');
     }
     atomic::write(&folder.join("history.jsonl"), lines.as_bytes())?;
     Ok(atomic::write(&folder.join("history.csv"), table.as_bytes())?)

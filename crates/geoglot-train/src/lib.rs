@@ -4,16 +4,20 @@
 //! 1. A [`Recipe`] names data, split, preprocessing, model, text tower and training options.
 //! 2. [`fit`] trains on normalised scenes and a split, telling an [`Observer`] what happens.
 //! 3. [`checkpoint::Checkpoint`] is written after each epoch; a run continued from it ends with the same weights.
-//! 4. [`history`] and [`tfevents`] log every epoch as JSON lines, CSV and for TensorBoard.
+//! 4. [`merge`] makes one image tower of several.
+//! 5. [`history`] and [`tfevents`] log every epoch as JSON lines, CSV and for TensorBoard.
 #![warn(missing_docs)]
 
 pub mod checkpoint;
 pub mod contrastive;
+mod diff;
 mod error;
 mod fit;
 mod flat;
 pub mod history;
+pub mod merge;
 mod objective;
+mod optimise;
 pub mod recipe;
 pub mod tfevents;
 

@@ -38,6 +38,7 @@ pub(crate) fn scalars(history: &[EpochRecord]) -> Vec<Scalar> {
         if let Some(oa) = e.validation_oa {
             add("oa/validation", oa as f32);
         }
+        e.parts.iter().for_each(|(name, value)| add(&format!("loss/{name}"), *value as f32));
         add("learning_rate", e.learning_rate as f32);
         later += e.seconds;
     }

@@ -76,6 +76,7 @@ fn known_tower(folder: &Path) {
             ignore: Vec::new(),
             initial: Vec::new(),
         },
+        merged: None,
     };
     geoglot::nn::weights::save(&net, &folder.join("model.safetensors"), &Default::default()).unwrap();
     std::fs::write(folder.join("config.json"), serde_json::to_string(&card).unwrap()).unwrap();

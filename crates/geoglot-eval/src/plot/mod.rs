@@ -7,6 +7,7 @@ mod bars;
 mod canvas;
 mod confusion;
 mod curves;
+mod lines;
 mod scatter;
 mod tiles_texts;
 
@@ -14,6 +15,7 @@ pub use bars::{Series, class_dots, grouped_bars, grouped_dots};
 pub use canvas::Figure;
 pub use confusion::confusion_matrix;
 pub use curves::{Curve, CurvePoint, training_curves};
+pub use lines::{Line, score_lines};
 pub use scatter::joint_space_plot;
 pub use tiles_texts::tiles_texts_plot;
 

@@ -102,3 +102,14 @@ fn files_are_chosen_by_ending() {
         assert!(std::fs::read(dir.path().join(name)).unwrap().starts_with(start));
     }
 }
+
+#[test]
+fn score_lines_are_drawn_and_need_a_point() {
+    let point = |x: f64| (x, Interval { value: 0.5 + 0.2 * x, low: 0.4 + 0.2 * x, high: 0.6 + 0.2 * x });
+    let lines: Vec<Line> =
+        ["AID", "RSICD"].map(|name| Line { name: name.into(), points: [0.0, 0.5, 1.0].map(point).to_vec() }).to_vec();
+    assert_drawn(&score_lines("ratios", "ratio", "top-1", &lines, Some(1.0)).unwrap());
+    let single = Line { name: "one".into(), points: vec![point(0.5), (f64::NAN, point(0.0).1)] };
+    assert_drawn(&score_lines("one", "ratio", "top-1", &[single], None).unwrap());
+    assert!(score_lines("none", "ratio", "top-1", &[], None).is_err());
+}

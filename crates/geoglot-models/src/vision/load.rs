@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use geoglot_nn::weights::{Checkpoint, load_into};
+use geoglot_nn::weights::{Checkpoint, KeyMap, load_into};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::tower::{ImageTower, VitTower};
-use super::{Preset, VisionConfig};
+use super::{MergeRecord, Preset, VisionConfig};
 use crate::error::{Error, Result};
-use crate::hub::{Hub, hex, sha256_of_file};
+use crate::hub::{Hub, Registry, hex, sha256_of_file};
 use crate::text::SpaceId;
 use crate::text::towers::{find_weights, read_json, space_name};
 
@@ -44,6 +44,28 @@ pub struct TowerCard {
     pub license: Option<String>,
     /// The tower.
     pub tower: VisionConfig,
+    /// What it was merged from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged: Option<MergeRecord>,
+}
+
+/// A tower's files, checked and opened, before its network is made.
+#[derive(Debug)]
+pub struct TowerFiles {
+    /// What the tower is.
+    pub config: VisionConfig,
+    /// The space its vectors live in.
+    pub space: SpaceId,
+    /// Whether configuration, registry or options name the space; if not, it is named after folder and hash.
+    pub space_known: bool,
+    /// SHA-256 of the weights.
+    pub sha256: String,
+    /// Licence of the weights, where it is known.
+    pub license: Option<String>,
+    /// The weights.
+    pub checkpoint: Checkpoint,
+    /// From their names to the network's.
+    pub map: KeyMap,
 }
 
 /// Loads an image tower by folder, weight file, registry name (`siglip-vit-b-16`, …) or hub repository. Never touches the network.
@@ -64,16 +86,7 @@ pub fn load_image_tower_with(
     hub: &Hub,
     device: &Device,
 ) -> Result<Box<dyn ImageTower>> {
-    let path = Path::new(path_or_name);
-    if path.is_file() {
-        return Ok(Box::new(load_image_tower_from(path, options, device)?));
-    }
-    let resolved = hub.resolve(path_or_name)?;
-    let mut options = options.clone();
-    options.preset = options.preset.or(resolved.preset);
-    options.space = options.space.or(resolved.space);
-    options.sha256 = options.sha256.or(resolved.weights_sha256);
-    Ok(Box::new(load_image_tower_from(&resolved.folder, &options, device)?))
+    Ok(Box::new(TowerFiles::resolve(path_or_name, options, hub)?.load(device)?))
 }
 
 /// Loads the image tower in a folder, or of a weight file with the configuration beside it or in a preset.
@@ -84,46 +97,90 @@ pub fn load_image_tower_with(
 /// # Errors
 /// Everything that can be wrong with the files, each error naming the file, and tensors that are missing, unused or mis-shaped.
 pub fn load_image_tower_from(path: &Path, options: &ImageOptions, device: &Device) -> Result<VitTower> {
-    let preset = options.preset.as_deref().map(Preset::named).transpose()?;
-    let (folder, weights) = if path.is_dir() {
-        (path.to_owned(), find_weights(path, preset)?)
-    } else {
-        (path.parent().map(Path::to_owned).unwrap_or_default(), path.to_owned())
-    };
-    // Where the hash is known, nothing of other bytes is looked at.
-    let known = match &options.sha256 {
-        Some(expected) => {
-            let found = sha256_of_file(&weights)?;
-            if found != *expected {
-                return Err(Error::Hash { path: weights, expected: expected.clone(), found });
-            }
-            Some(found)
-        }
-        None => None,
-    };
-    let (config, space) = match preset {
-        Some(preset) => (preset.config()?, None),
-        None => configuration(&folder, &weights, options)?,
-    };
-    let checkpoint = Checkpoint::open(&weights)?;
-    let config = config.fitted(&checkpoint)?;
-    let map = config.key_map(&checkpoint)?;
-    let (vit, _) = load_into(config.vit.init(device), &checkpoint, &map)?;
-    let sha256 = known.map_or_else(|| sha256_of_file(&weights), Ok)?;
-    let name = options.space.clone().or(space);
-    let suffix = if options.keep_head { "logits" } else { "" };
-    let space = SpaceId::new(space_name(name.as_deref(), &folder, &sha256, suffix), config.vit.output());
-    let mut hasher = Sha256::new();
-    for part in [sha256.as_str(), &serde_json::to_string(&config).expect("a plain structure")] {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    let fingerprint = hex(&hasher.finalize());
-    Ok(VitTower::new(vit, config, space, fingerprint, device.clone()))
+    TowerFiles::open(path, options)?.load(device)
 }
 
-/// The configuration of the weights and, if it says so, the name of their space.
-fn configuration(folder: &Path, weights: &Path, options: &ImageOptions) -> Result<(VisionConfig, Option<String>)> {
+impl TowerFiles {
+    /// The files of a folder, weight file, registry name or hub repository, found as [`load_image_tower_with`] finds them.
+    ///
+    /// # Errors
+    /// As [`load_image_tower`].
+    pub fn resolve(path_or_name: &str, options: &ImageOptions, hub: &Hub) -> Result<Self> {
+        let path = Path::new(path_or_name);
+        if path.is_file() {
+            return Self::open(path, options);
+        }
+        let resolved = hub.resolve(path_or_name)?;
+        let mut options = options.clone();
+        options.preset = options.preset.or(resolved.preset);
+        options.space = options.space.or(resolved.space);
+        options.sha256 = options.sha256.or(resolved.weights_sha256);
+        let files = Self::open(&resolved.folder, &options)?;
+        Ok(Self { license: files.license.or(resolved.licence), ..files })
+    }
+
+    /// The files in a folder, or a weight file with what lies beside it, as [`load_image_tower_from`] reads them.
+    ///
+    /// # Errors
+    /// As [`load_image_tower_from`], but for tensors that are missing or mis-shaped.
+    pub fn open(path: &Path, options: &ImageOptions) -> Result<Self> {
+        let preset = options.preset.as_deref().map(Preset::named).transpose()?;
+        let (folder, weights) = if path.is_dir() {
+            (path.to_owned(), find_weights(path, preset)?)
+        } else {
+            (path.parent().map(Path::to_owned).unwrap_or_default(), path.to_owned())
+        };
+        // Nothing of other bytes than those expected is looked at.
+        let sha256 = sha256_of_file(&weights)?;
+        if let Some(expected) = options.sha256.as_ref().filter(|e| **e != sha256) {
+            return Err(Error::Hash { path: weights, expected: expected.clone(), found: sha256 });
+        }
+        let Described { config, space, license } = match preset {
+            Some(preset) => preset.config()?.into(),
+            None => configuration(&folder, &weights, options)?,
+        };
+        let checkpoint = Checkpoint::open(&weights)?;
+        let config = config.fitted(&checkpoint)?;
+        let map = config.key_map(&checkpoint)?;
+        let name = options.space.clone().or(space);
+        let known = name.is_some() || Registry::builtin().space_of_weights(&sha256).is_some();
+        let suffix = if options.keep_head { "logits" } else { "" };
+        let space = SpaceId::new(space_name(name.as_deref(), &folder, &sha256, suffix), config.vit.output());
+        Ok(Self { config, space, space_known: known, sha256, license, checkpoint, map })
+    }
+
+    /// The network.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for tensors that are missing, unused or mis-shaped.
+    pub fn load(self, device: &Device) -> Result<VitTower> {
+        let Self { config, space, sha256, checkpoint, map, .. } = self;
+        let (vit, _) = load_into(config.vit.init(device), &checkpoint, &map)?;
+        let mut hasher = Sha256::new();
+        for part in [sha256.as_str(), &serde_json::to_string(&config).expect("a plain structure")] {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        let fingerprint = hex(&hasher.finalize());
+        Ok(VitTower::new(vit, config, space, fingerprint, device.clone()))
+    }
+}
+
+/// What the files beside the weights say.
+struct Described {
+    config: VisionConfig,
+    space: Option<String>,
+    license: Option<String>,
+}
+
+impl From<VisionConfig> for Described {
+    fn from(config: VisionConfig) -> Self {
+        Self { config, space: None, license: None }
+    }
+}
+
+/// The configuration of the weights, the name of their space and their licence where it says so.
+fn configuration(folder: &Path, weights: &Path, options: &ImageOptions) -> Result<Described> {
     let file = |name: &str| Some(folder.join(name)).filter(|p: &PathBuf| p.is_file());
     let config = match file("config.json") {
         Some(path) => Some((read_json(&path)?, path)),
@@ -139,20 +196,20 @@ fn configuration(folder: &Path, weights: &Path, options: &ImageOptions) -> Resul
                 format!("describes a `{}` of layout {}; expected `vision-tower` of layout 1", card.system, card.layout),
             ));
         }
-        return Ok((card.tower.checked(path)?, card.space));
+        return Ok(Described { config: card.tower.checked(path)?, space: card.space, license: card.license });
     }
     if let Some(path) = file("open_clip_config.json") {
-        return Ok((VisionConfig::from_open_clip(&read_json(&path)?, &path)?, None));
+        return Ok(VisionConfig::from_open_clip(&read_json(&path)?, &path)?.into());
     }
     if let Some((json, path)) = &config {
         if json.get("architecture").is_some_and(Value::is_string) {
-            return Ok((VisionConfig::from_timm(json, options.keep_head, path)?, None));
+            return Ok(VisionConfig::from_timm(json, options.keep_head, path)?.into());
         }
         let processor = file("preprocessor_config.json").map(|p| read_json(&p)).transpose()?;
-        return Ok((VisionConfig::from_hugging_face(json, processor.as_ref(), path)?, None));
+        return Ok(VisionConfig::from_hugging_face(json, processor.as_ref(), path)?.into());
     }
     match Preset::of_file(weights) {
-        Some(preset) => Ok((preset.config()?, None)),
+        Some(preset) => Ok(preset.config()?.into()),
         None => {
             let names: Vec<&str> = super::presets().iter().map(|p| p.name.as_str()).collect();
             Err(Error::config(

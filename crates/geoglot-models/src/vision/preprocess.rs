@@ -222,6 +222,11 @@ impl BoundPreprocess {
         &self.bands
     }
 
+    /// Rows and columns of what [`BoundPreprocess::apply`] gives, unless images keep their own size.
+    pub fn output_size(&self) -> (usize, usize) {
+        self.preprocess.size
+    }
+
     /// One image of physical values `[C, H, W]`, bands as they were bound, to network input `[c, h, w]`. Pixels that are not
     /// finite (nodata) become the band's mean, zero for the network.
     ///

@@ -62,6 +62,12 @@ pub trait ImageTower: Send + Sync {
     /// As [`ImageTower::encode`]; [`Error::Input`] for a block that does not exist.
     fn intermediate(&self, images: &ImageBatch, taps: &[usize]) -> Result<Vec<Tensor<4>>>;
 
+    /// Patch states `[B, h, w, width]` of the last block after the final norm: what a student learns from.
+    ///
+    /// # Errors
+    /// As [`ImageTower::encode`].
+    fn patch_features(&self, images: &ImageBatch) -> Result<Tensor<4>>;
+
     /// Preprocesses images of physical values `[C, H, W]` with these bands.
     ///
     /// # Errors
@@ -247,6 +253,13 @@ impl ImageTower for VitTower {
         let [b, _, d] = dense.dims();
         let length = dense.clone().square().sum_dim(2).sqrt().clamp_min(1e-12);
         Ok((dense / length).reshape([b, h, w, d]))
+    }
+
+    fn patch_features(&self, images: &ImageBatch) -> Result<Tensor<4>> {
+        let (tokens, [h, w]) = self.run(images, &[], &mut |_, _| {})?;
+        let states = self.vit.patch_tokens(tokens);
+        let [b, _, d] = states.dims();
+        Ok(states.reshape([b, h, w, d]))
     }
 
     fn intermediate(&self, images: &ImageBatch, taps: &[usize]) -> Result<Vec<Tensor<4>>> {

@@ -24,4 +24,4 @@ pub use patch::{PatchProjection, patch_grid};
 pub use pooling::{AttentionPool, AttentionPoolConfig};
 pub use position::{PositionResampling, resample_positions};
 pub use vit::{FinalNorm, PatchKind, Pooling, Vit, VitConfig};
-pub use wavelength::{KernelCache, KernelLayout, PatchKernels, WavelengthConfig, WavelengthEmbed};
+pub use wavelength::{KernelCache, KernelLayout, PatchKernels, WavelengthConfig, WavelengthEmbed, sine_cosine};

@@ -160,7 +160,7 @@ impl WavelengthEmbed {
 }
 
 /// [sin(p·ω), cos(p·ω)] with ω_k = 10000^(−k/(d/2)), `[positions, d]`; in f32, as the published models were trained.
-pub(crate) fn sine_cosine(positions: impl Iterator<Item = f32>, d: usize, device: &Device) -> Tensor<2> {
+pub fn sine_cosine(positions: impl Iterator<Item = f32>, d: usize, device: &Device) -> Tensor<2> {
     let half = d / 2;
     let omega: Vec<f32> = (0..half).map(|k| 1.0 / 10000f32.powf(k as f32 / half as f32)).collect();
     let mut values = Vec::new();

@@ -1,12 +1,13 @@
 //! Filling a burn module from a checkpoint through a key map.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
 
 use super::error::some_of;
-use super::{Checkpoint, KeyMap, Target, WeightsError};
+use super::mapped::{Mapped, Source};
+use super::{Checkpoint, KeyMap, WeightsError};
 
 /// What a load did besides filling parameters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,34 +28,15 @@ pub struct LoadReport {
 /// # Errors
 /// [`WeightsError::Keys`] listing missing and unused tensors, [`WeightsError::Shape`], and everything reading may say.
 pub fn load_into<M: Module>(module: M, checkpoint: &Checkpoint, map: &KeyMap) -> Result<(M, LoadReport), WeightsError> {
-    let mut sources: HashMap<String, (String, Target)> = HashMap::new();
-    let (mut unused, mut report) = (Vec::new(), LoadReport::default());
-    for published in checkpoint.names() {
-        match map.targets(published) {
-            None => unused.push(published.to_owned()),
-            Some(targets) if targets.is_empty() => report.ignored.push(published.to_owned()),
-            Some(targets) => {
-                for target in targets {
-                    let name = target.name.clone();
-                    if let Some((first, _)) = sources.insert(name.clone(), (published.to_owned(), target)) {
-                        return Err(WeightsError::Clash {
-                            path: checkpoint.path().to_owned(),
-                            map: map.name().to_owned(),
-                            name,
-                            sources: format!("`{first}` and `{published}`"),
-                        });
-                    }
-                }
-            }
-        }
-    }
+    let Mapped { sources, ignored, mut unused } = Mapped::new(checkpoint, map)?;
+    let report = LoadReport { ignored, ..LoadReport::default() };
     let mut loader = Loader { checkpoint, map, sources, path: Vec::new(), missing: Vec::new(), report, error: None };
     let module = module.map(&mut loader);
     let Loader { sources, missing, report, error, .. } = loader;
     if let Some(error) = error {
         return Err(error);
     }
-    unused.extend(sources.into_values().map(|(published, _)| published));
+    unused.extend(sources.into_values().map(|s| s.published));
     unused.sort();
     unused.dedup();
     if !missing.is_empty() || !unused.is_empty() {
@@ -70,8 +52,8 @@ pub fn load_into<M: Module>(module: M, checkpoint: &Checkpoint, map: &KeyMap) ->
     Ok((module, report))
 }
 
-/// The dotted PyTorch name of the parameter at `path` (pairs of field name and container type).
-pub(super) fn parameter_name(path: &[(String, String)]) -> String {
+/// The dotted PyTorch name of the parameter at `path`: the pairs of field name and container type that a module visitor has entered.
+pub fn parameter_name(path: &[(String, String)]) -> String {
     let mut parts: Vec<&str> = path.iter().map(|(name, _)| name.as_str()).collect();
     if let Some((name, container)) = path.last()
         && container.ends_with("Norm")
@@ -109,7 +91,7 @@ struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     map: &'a KeyMap,
     /// Our name → published name and how to take it.
-    sources: HashMap<String, (String, Target)>,
+    sources: BTreeMap<String, Source>,
     path: Vec<(String, String)>,
     missing: Vec<String>,
     report: LoadReport,
@@ -119,7 +101,7 @@ struct Loader<'a> {
 impl Loader<'_> {
     /// Values of `name` as a row-major array of `shape` (the module's own layout), or `None` after noting why not.
     fn fetch(&mut self, name: &str, shape: &[usize]) -> Result<Option<Vec<f32>>, WeightsError> {
-        let Some((published, target)) = self.sources.remove(name) else {
+        let Some(Source { published, target }) = self.sources.remove(name) else {
             if self.map.is_optional(name) {
                 self.report.kept.push(name.to_owned());
             } else {
@@ -198,7 +180,6 @@ mod tests {
     use crate::transformer::{Activation, EncoderBlock, EncoderBlockConfig, NormPlacement};
     use crate::weights::{save, to_bytes};
     use burn::tensor::Device;
-    use std::collections::BTreeMap;
     use std::path::Path;
 
     fn block(seed: u64) -> EncoderBlock {

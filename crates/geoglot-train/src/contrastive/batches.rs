@@ -10,6 +10,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
+use super::distill::{Lesson, Shown};
 use super::error::{PretrainError, Result};
 use super::recipe::PretrainOptions;
 
@@ -173,22 +174,39 @@ pub fn epoch_plan(data: &PretrainData<'_>, options: &PretrainOptions, epoch: usi
     Ok(plan)
 }
 
-/// Network input of a batch: values in the order [B, C, H, W], and C, H, W.
+/// A batch as the networks take it.
+pub(super) struct Ready {
+    /// Values in the order [B, C, H, W].
+    pub values: Vec<f32>,
+    /// C, H, W.
+    pub shape: [usize; 3],
+    /// What each teacher is shown.
+    pub shown: Vec<Shown>,
+}
+
+/// Network input of a batch, for the student and the teachers.
 pub(super) fn prepare(
     images: &dyn Images,
     preprocess: &BoundPreprocess,
+    lessons: &[Lesson<'_>],
     batch: &Batch,
-) -> Result<(Vec<f32>, [usize; 3])> {
+) -> Result<Ready> {
     let (mut values, mut shape) = (Vec::new(), None);
+    let mut shown: Vec<Option<Shown>> = lessons.iter().map(|_| None).collect();
     for (&item, crop) in batch.items.iter().zip(&batch.crops) {
         let image = images.read(item)?;
         let (_, h, w) = image.dim();
         let [row, column, rows, columns] = crop.window(h, w);
-        let mut ready = preprocess.apply(image.slice(s![.., row..row + rows, column..column + columns]))?;
+        let window = image.slice(s![.., row..row + rows, column..column + columns]);
+        let turn = |ready: &mut Array3<f32>| {
+            let (_, h, w) = ready.dim();
+            for plane in ready.as_slice_mut().into_iter().flat_map(|all| all.chunks_exact_mut(h * w)) {
+                Symmetry::all()[crop.turn].apply(plane, h);
+            }
+        };
+        let mut ready = preprocess.apply(window)?;
+        turn(&mut ready);
         let dims = ready.dim();
-        for plane in ready.as_slice_mut().into_iter().flat_map(|all| all.chunks_exact_mut(dims.1 * dims.2)) {
-            Symmetry::all()[crop.turn].apply(plane, dims.1);
-        }
         if *shape.get_or_insert(dims) != dims {
             return Err(PretrainError::Input(format!(
                 "{}: its bands differ from those of the images before",
@@ -196,7 +214,10 @@ pub(super) fn prepare(
             )));
         }
         values.extend(ready);
+        for (lesson, shown) in lessons.iter().zip(&mut shown) {
+            lesson.show(batch.modality, item, window, turn, shown)?;
+        }
     }
     let (c, h, w) = shape.ok_or_else(|| PretrainError::Input("a batch without images".into()))?;
-    Ok((values, [c, h, w]))
+    Ok(Ready { values, shape: [c, h, w], shown: shown.into_iter().flatten().collect() })
 }

@@ -27,6 +27,25 @@ pub enum PretrainError {
     /// Weight files.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A training that gives no numbers any more.
+    #[error(
+        "the {what} became {value} in epoch {epoch}, batch {batch} ({images} of {modality}); training stopped and the checkpoint before it is \
+         kept. Try a smaller train.learning_rate or train.clip = 1, and check these images for extreme values with `geoglot info`"
+    )]
+    Diverged {
+        /// Loss, gradient norm, or weights.
+        what: &'static str,
+        /// Its value.
+        value: f32,
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Batch of the epoch, from 1.
+        batch: usize,
+        /// The first images of the batch.
+        images: String,
+        /// Their modality.
+        modality: String,
+    },
     /// Images, texts and tower that do not fit one another.
     #[error("pre-training: {0}")]
     Input(String),

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use geoglot_core::atomic;
 use geoglot_models::mmlgnet::sha256;
 use geoglot_models::text::SpaceId;
-use geoglot_models::vision::{TowerCard, VisionConfig};
+use geoglot_models::vision::{TowerCard, TowerFiles, VisionConfig};
 use geoglot_nn::vision::Vit;
 use geoglot_nn::weights::to_bytes;
 use safetensors::SafeTensors;
@@ -56,13 +56,14 @@ pub fn save_tower(
         space: Some(space.name.clone()),
         license: license.map(str::to_owned),
         tower: config.clone(),
+        merged: None,
     };
     atomic::write(&folder.join("model.safetensors"), &bytes).map_err(crate::Error::from)?;
     atomic::write_json(&folder.join("config.json"), &card).map_err(crate::Error::from)?;
     Ok(sha256(&bytes))
 }
 
-/// Writes what a training begins from into `folder`: `start.safetensors` (first weights, linear layers as [outputs, inputs]),
+/// Writes what a training begins from (weights of `start` or random ones) into `folder`: `start.safetensors` (first weights, linear layers as [outputs, inputs]),
 /// `texts.safetensors` (`texts`, [N, D]) and `plan.json` (options, files, wavelengths; for each step the learning rate and the
 /// batch with its images, texts and crops).
 ///
@@ -70,6 +71,7 @@ pub fn save_tower(
 /// As [`super::pretrain`] before its first step.
 pub fn export_start(
     folder: &Path,
+    start: Option<&TowerFiles>,
     config: &VisionConfig,
     data: &PretrainData<'_>,
     options: &PretrainOptions,
@@ -77,8 +79,8 @@ pub fn export_start(
 ) -> Result<()> {
     data.check(config.vit.output())?;
     let inputs = Inputs::bind(config, data)?;
-    let model = Contrast::init(&config.vit, options, device);
-    let start = weights(&model.vit, model.log_scale(), model.bias())?;
+    let model = Contrast::begin(&config.vit, options, start, device)?;
+    let weights = weights(&model.vit, model.log_scale(), model.bias())?;
     let values: Vec<u8> = data.texts.iter().flat_map(|v| v.to_le_bytes()).collect();
     let shape = vec![data.texts.nrows(), data.texts.ncols()];
     let view = TensorView::new(Dtype::F32, shape, &values).map_err(refused)?;
@@ -99,7 +101,7 @@ pub fn export_start(
         "options": options, "tower": config, "modalities": modalities.collect::<Vec<_>>(), "steps": steps.collect::<Vec<_>>(),
     });
     let write = |name: &str, bytes: &[u8]| atomic::write(&folder.join(name), bytes).map_err(crate::Error::from);
-    write("start.safetensors", &start)?;
+    write("start.safetensors", &weights)?;
     write("texts.safetensors", &texts)?;
     Ok(write("plan.json", content.to_string().as_bytes())?)
 }

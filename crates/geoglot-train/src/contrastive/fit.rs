@@ -8,23 +8,26 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
-use burn::tensor::{Bytes, Device, Int, Tensor, TensorData};
+use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use geoglot_models::geolangbind::bind_wavelengths;
-use geoglot_models::vision::{BandNeed, BoundPreprocess, VisionConfig};
+use geoglot_models::vision::{BandNeed, BoundPreprocess, TowerFiles, VisionConfig};
 use geoglot_nn::losses::{Direction, contrastive_loss};
-use geoglot_nn::ops::adam::FusedAdamConfig;
+use indexmap::IndexMap;
 use ndarray::{Array2, Axis};
 
-use super::batches::{Batch, PretrainData, epoch_plan, prepare};
+use super::batches::{Batch, PretrainData, Ready, epoch_plan, prepare};
+use super::distill::{Lesson, Teacher};
 use super::error::{PretrainError, Result};
-use super::model::Contrast;
+use super::groups::optimizer;
+use super::model::{Contrast, Student};
 use super::objective::{pairs, sigmoid_loss};
 use super::recipe::{Loss, PretrainOptions};
 use crate::checkpoint::{Checkpoint, State};
 use crate::flat::{flatten, unflatten};
 use crate::history::{self, EpochRecord};
-use crate::{Ended, Error, Observer, RunFolder};
+use crate::optimise::{average, clip, record, restore};
+use crate::{Ended, Observer, RunFolder};
 
 /// A trained tower.
 #[derive(Debug)]
@@ -51,18 +54,46 @@ pub fn pretrain(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<Pretrained> {
+    pretrain_with(Beginning::default(), config, data, options, keep, device, observer)
+}
+
+/// What a training begins with besides its options.
+#[derive(Clone, Copy, Default)]
+pub struct Beginning<'a> {
+    /// Weights to begin with instead of random ones.
+    pub start: Option<&'a TowerFiles>,
+    /// Teachers to learn from.
+    pub teachers: &'a [Teacher],
+}
+
+/// As [`pretrain`], from the weights of another tower, and with teachers whose features the tower learns to give beside the texts. Their heads are part of the checkpoint and not
+/// of the trained tower; the parts of the loss are logged apart.
+///
+/// # Errors
+/// As [`pretrain`]; weights that do not fit, teachers that cannot read the images.
+pub fn pretrain_with(
+    beginning: Beginning<'_>,
+    config: &VisionConfig,
+    data: &PretrainData<'_>,
+    options: &PretrainOptions,
+    keep: Option<RunFolder<'_>>,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<Pretrained> {
     data.check(config.vit.output())?;
+    let Beginning { start, teachers } = beginning;
     let inputs = Inputs::bind(config, data)?;
-    let device = device.clone().autodiff();
+    let lessons =
+        teachers.iter().map(|t| Lesson::bind(t, config, data, &inputs.wavelengths)).collect::<Result<Vec<_>>>()?;
+    let device = match options.gradient_checkpointing {
+        true => device.clone().autodiff().gradient_checkpointing(),
+        false => device.clone().autodiff(),
+    };
     let steps_per_epoch = epoch_plan(data, options, 0)?.len();
-    let optimizer = FusedAdamConfig::new()
-        .with_beta_1(options.betas[0])
-        .with_beta_2(options.betas[1])
-        .with_epsilon(options.epsilon)
-        .with_decoupled_decay(options.weight_decay)
-        .init();
-    let model = Contrast::init(&config.vit, options, &device);
-    let mut run = Run { model, optimizer, history: Vec::new(), steps: steps_per_epoch * options.epochs };
+    let student = Student::init(&config.vit, start, &lessons, options, &device)?;
+    let labels: Vec<&str> = lessons.iter().map(|l| l.teacher.section.label()).collect();
+    let (student, optimizer) = optimizer(student, &labels, options)?;
+    let mut run = Run { student, optimizer, ema: None, history: Vec::new(), steps: steps_per_epoch * options.epochs };
     if let Some(place) = keep
         && place.resume
         && let Some(checkpoint) = Checkpoint::load(place.folder, place.run)?
@@ -73,9 +104,10 @@ pub fn pretrain(
     for epoch in run.history.len()..options.epochs {
         let start = Instant::now();
         let plan = epoch_plan(data, options, epoch)?;
-        let loss;
-        (run, loss) = run.epoch(epoch, &plan, data, &inputs, options, &device, observer)?;
-        let Some(loss) = loss else {
+        let setting = Setting { data, inputs: &inputs, lessons: &lessons, options, device: &device };
+        let found;
+        (run, found) = run.epoch(epoch, &plan, &setting, observer)?;
+        let Some((loss, parts)) = found else {
             ended = Ended::Interrupted;
             break;
         };
@@ -84,15 +116,20 @@ pub fn pretrain(
             loss,
             validation_oa: None,
             learning_rate: options.rate(epoch * steps_per_epoch, run.steps),
-            logit_scale: run.model.log_scale().exp(),
+            logit_scale: run.student.contrast.log_scale().exp(),
             seconds: start.elapsed().as_secs_f64(),
+            parts,
         });
         observer.epoch(&run.history[epoch], options.epochs);
         if let Some(place) = keep {
             run.save(place)?;
         }
     }
-    Ok(Pretrained { model: run.model.valid(), history: run.history, ended, steps_per_epoch })
+    let student = match &run.ema {
+        Some(mean) => unflatten(run.student, mean),
+        None => run.student,
+    };
+    Ok(Pretrained { model: student.contrast.valid(), history: run.history, ended, steps_per_epoch })
 }
 
 /// Preprocessing and wavelengths of each modality.
@@ -121,101 +158,155 @@ impl Inputs {
 
 /// What changes while training.
 struct Run {
-    model: Contrast,
+    student: Student,
     optimizer: ModuleOptimizer,
+    ema: Option<Vec<f32>>,
     history: Vec<EpochRecord>,
     /// Of all epochs.
     steps: usize,
 }
 
 impl Run {
-    fn restore(mut self, checkpoint: Checkpoint, path: &Path) -> Result<Self> {
-        let fail = |problem: String| Error::Checkpoint { path: path.into(), problem };
-        if checkpoint.weights.len() != flatten(&self.model).len() {
-            return Err(
-                fail("holds another number of weights than the model has; delete it to start over".into()).into()
-            );
-        }
-        let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(checkpoint.optimizer))
-            .map_err(|e| fail(format!("its optimiser state is damaged ({e}); delete it to start over")))?;
-        self.model = unflatten(self.model, &checkpoint.weights);
-        self.optimizer = self.optimizer.load_record(record);
-        self.history = checkpoint.state.history;
-        Ok(self)
+    fn restore(self, checkpoint: Checkpoint, path: &Path) -> Result<Self> {
+        let (student, optimizer) = restore(self.student, self.optimizer, &checkpoint, path)?;
+        Ok(Self { student, optimizer, ema: checkpoint.ema, history: checkpoint.state.history, ..self })
     }
 
     fn save(&self, place: RunFolder<'_>) -> Result<()> {
-        let path = Checkpoint::path(place.folder);
-        let optimizer = self
-            .optimizer
-            .to_record()
-            .into_bytes()
-            .map_err(|e| Error::Checkpoint { path, problem: format!("the optimiser state cannot be written: {e}") })?;
+        let optimizer = record(&self.optimizer, &Checkpoint::path(place.folder))?;
         let done = self.history.len();
         let state = State { run: place.run.into(), epochs: done, best_epoch: done, history: self.history.clone() };
-        let weights = flatten(&self.model);
-        let checkpoint = Checkpoint { state, best: weights.clone(), weights, ema: None, optimizer: optimizer.to_vec() };
+        let weights = flatten(&self.student);
+        let checkpoint = Checkpoint { state, best: weights.clone(), weights, ema: self.ema.clone(), optimizer };
         checkpoint.save(place.folder)?;
         Ok(history::write(place.folder, &self.history)?)
     }
 
-    /// One epoch; the run after it and the mean loss, or `None` when the observer asked to stop. Images are read and cropped one batch ahead.
-    #[allow(clippy::too_many_arguments)]
+    /// One epoch; the run after it, the mean loss and its parts, or `None` when the observer asked to stop. Images are read and cropped one batch ahead.
     fn epoch(
         mut self,
         epoch: usize,
         plan: &[Batch],
-        data: &PretrainData<'_>,
-        inputs: &Inputs,
-        options: &PretrainOptions,
-        device: &Device,
+        setting: &Setting<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<(Self, Option<f64>)> {
+    ) -> Result<(Self, Option<(f64, IndexMap<String, f64>)>)> {
         std::thread::scope(move |scope| {
             let (sender, receiver) = sync_channel(1);
             scope.spawn(move || {
                 for batch in plan {
-                    let images = data.modalities[batch.modality].images;
-                    let ready = prepare(images, &inputs.preprocess[batch.modality], batch);
+                    let images = setting.data.modalities[batch.modality].images;
+                    let ready = prepare(images, &setting.inputs.preprocess[batch.modality], setting.lessons, batch);
                     // The other side is gone when training stopped.
                     if sender.send(ready).is_err() {
                         return;
                     }
                 }
             });
-            let mut total = 0.0;
+            let (mut total, mut parts) = (0.0, vec![0.0; setting.lessons.len() + 1]);
             for (number, batch) in plan.iter().enumerate() {
                 let ready = receiver.recv().map_err(|_| PretrainError::Input("reading the images stopped".into()))?;
-                let (values, [c, h, w]) = ready?;
-                let images = Tensor::from_data(TensorData::new(values, [batch.items.len(), c, h, w]), device);
-                let loss = self.loss(batch, images, data, &inputs.wavelengths[batch.modality], options, device);
-                let value: f32 = loss.clone().into_scalar();
+                let diverged = |what, value| setting.diverged(what, value, [epoch + 1, number + 1], batch);
+                let Found { loss: value, parts: found, gradients } = self.gradients(batch, ready?, setting)?;
                 if !value.is_finite() {
-                    return Err(Error::Diverged { epoch: epoch + 1, batch: number + 1, loss: value }.into());
+                    return Err(diverged("loss", value));
                 }
+                let options = setting.options;
+                let gradients = match options.clip {
+                    Some(most) => {
+                        let (clipped, norm) = clip(gradients, &self.student, most);
+                        if !norm.is_finite() {
+                            return Err(diverged("norm of the gradients", norm));
+                        }
+                        clipped
+                    }
+                    None => gradients,
+                };
                 let rate = options.rate(epoch * plan.len() + number, self.steps);
-                self = self.step(loss, rate);
+                self = self.step(gradients, rate, options);
+                parts.iter_mut().zip(found).for_each(|(sum, part)| *sum += f64::from(part));
                 total += f64::from(value);
                 observer.batch(epoch + 1, number + 1, plan.len(), value);
                 if observer.stop() {
                     return Ok((self, None));
                 }
             }
-            Ok((self, Some(total / plan.len() as f64)))
+            // A checkpoint is worth keeping only as long as its weights are numbers; the loss would show that a step too late.
+            if let (Some(bad), Some(batch)) = (flatten(&self.student).into_iter().find(|v| !v.is_finite()), plan.last())
+            {
+                return Err(setting.diverged("weights", bad, [epoch + 1, plan.len()], batch));
+            }
+            let mean = |sum: f64| sum / plan.len() as f64;
+            let names = setting.lessons.iter().map(|l| l.teacher.section.label().to_owned());
+            let names = std::iter::once("contrastive".to_owned()).chain(names);
+            let parts = if setting.lessons.is_empty() { Vec::new() } else { parts };
+            let parts = names.zip(parts.into_iter().map(mean)).collect();
+            Ok((self, Some((mean(total), parts))))
         })
     }
 
-    fn loss(
-        &self,
-        batch: &Batch,
-        images: Tensor<4>,
-        data: &PretrainData<'_>,
-        wavelengths: &[f32],
-        options: &PretrainOptions,
-        device: &Device,
-    ) -> Tensor<1> {
-        let texts = matrix(&data.texts.select(Axis(0), &batch.texts), device);
-        let logits = self.model.logits(self.model.embed(images, wavelengths), texts);
+    /// Loss and gradients of a batch, at once or in parts.
+    fn gradients(&self, batch: &Batch, ready: Ready, setting: &Setting<'_>) -> Result<Found> {
+        let wavelengths = &setting.inputs.wavelengths[batch.modality];
+        let (count, [c, h, w]) = (batch.items.len(), ready.shape);
+        let wanted = setting.lessons.iter().zip(ready.shown);
+        let wanted =
+            wanted.map(|(l, shown)| l.features(batch.modality, shown, setting.device)).collect::<Result<Vec<_>>>()?;
+        let images = |first: usize, many: usize, device: &Device| {
+            let values = ready.values[first * c * h * w..(first + many) * c * h * w].to_vec();
+            Tensor::<4>::from_data(TensorData::new(values, [many, c, h, w]), device)
+        };
+        let chunk = setting.options.chunk.unwrap_or(count);
+        if chunk >= count {
+            let (vectors, features) = self.student.look(images(0, count, setting.device), wavelengths);
+            let contrastive = self.contrastive(vectors, batch, setting);
+            let (mut total, mut parts) = (contrastive.clone(), vec![contrastive]);
+            for ((lesson, wanted), student) in setting.lessons.iter().zip(wanted).zip(features) {
+                let loss = lesson.loss(student, wanted);
+                total = total + loss.clone() * lesson.teacher.section.weight;
+                parts.push(loss);
+            }
+            let loss = total.clone().into_scalar();
+            let parts = parts.into_iter().map(Tensor::into_scalar).collect();
+            let gradients = GradientsParams::from_grads(total.backward(), &self.student);
+            return Ok(Found { loss, parts, gradients });
+        }
+        // GradCache (Gao et al. 2021): the loss couples the images through their vectors alone, so its gradient with respect to all vectors is
+        // computed first, and then carried back through the network part by part.
+        let firsts: Vec<usize> = (0..count).step_by(chunk).collect();
+        let many = |first: usize| chunk.min(count - first);
+        let (still, plain) = (self.student.contrast.valid(), setting.device.clone().inner());
+        let seen = firsts.iter().map(|&f| still.embed(images(f, many(f), &plain), wavelengths)).collect();
+        let vectors = Tensor::<2>::from_data(Tensor::cat(seen, 0).into_data(), setting.device).require_grad();
+        let contrastive = self.contrastive(vectors.clone(), batch, setting);
+        let mut parts = vec![0.0; setting.lessons.len() + 1];
+        parts[0] = contrastive.clone().into_scalar();
+        let backward = contrastive.backward();
+        let towards = vectors.grad(&backward).expect("the loss depends on every vector").into_data();
+        let towards = Tensor::<2>::from_data(towards, setting.device);
+        // Scale and bias of the loss.
+        let mut sum = GradientsAccumulator::new();
+        sum.accumulate(&self.student, GradientsParams::from_grads(backward, &self.student));
+        for &first in &firsts {
+            let many = many(first);
+            let (vectors, features) = self.student.look(images(first, many, setting.device), wavelengths);
+            let mut carried = (vectors * towards.clone().narrow(0, first, many)).sum();
+            for (k, ((lesson, wanted), student)) in setting.lessons.iter().zip(&wanted).zip(features).enumerate() {
+                // A mean over images: each part counts by its share.
+                let loss = lesson.loss(student, wanted.clone().narrow(0, first, many)) * (many as f64 / count as f64);
+                parts[k + 1] += loss.clone().into_scalar::<f32>();
+                carried = carried + loss * lesson.teacher.section.weight;
+            }
+            sum.accumulate(&self.student, GradientsParams::from_grads(carried.backward(), &self.student));
+        }
+        let weighted = setting.lessons.iter().zip(&parts[1..]).map(|(l, part)| l.teacher.section.weight as f32 * part);
+        Ok(Found { loss: parts[0] + weighted.sum::<f32>(), parts, gradients: sum.grads() })
+    }
+
+    /// The contrastive loss of image vectors [B, D] against the batch's texts.
+    fn contrastive(&self, vectors: Tensor<2>, batch: &Batch, setting: &Setting<'_>) -> Tensor<1> {
+        let (options, device) = (setting.options, setting.device);
+        let texts = matrix(&setting.data.texts.select(Axis(0), &batch.texts), device);
+        let logits = self.student.contrast.logits(vectors, texts);
         match options.loss {
             Loss::Sigmoid => sigmoid_loss(logits, pairs(&batch.texts, options.targets, device)),
             Loss::Softmax => {
@@ -226,16 +317,83 @@ impl Run {
         }
     }
 
-    fn step(mut self, loss: Tensor<1>, rate: f64) -> Self {
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.model);
-        // The model is handed over, not cloned: nobody else holds the weights, so that they are updated in place.
-        self.model = self.optimizer.step(rate, self.model, gradients);
-        self.model.temperature = self.model.temperature.constrain();
+    fn step(mut self, gradients: GradientsParams, rate: f64, options: &PretrainOptions) -> Self {
+        // The student is handed over, not cloned: nobody else holds the weights, so that they are updated in place.
+        self.student = self.optimizer.step(rate, self.student, gradients);
+        let contrast = &mut self.student.contrast;
+        contrast.temperature = contrast.temperature.clone().constrain();
+        if let Some(decay) = options.ema {
+            average(&mut self.ema, flatten(&self.student), decay as f32);
+        }
         self
     }
+}
+
+/// What a training works on.
+struct Setting<'a> {
+    data: &'a PretrainData<'a>,
+    inputs: &'a Inputs,
+    lessons: &'a [Lesson<'a>],
+    options: &'a PretrainOptions,
+    device: &'a Device,
+}
+
+impl Setting<'_> {
+    /// The error that names a batch.
+    fn diverged(&self, what: &'static str, value: f32, [epoch, number]: [usize; 2], batch: &Batch) -> PretrainError {
+        const SHOWN: usize = 4;
+        let modality = &self.data.modalities[batch.modality];
+        let names = batch.items.iter().take(SHOWN).map(|&i| modality.images.path(i).display().to_string());
+        let mut images = names.collect::<Vec<_>>().join(", ");
+        if batch.items.len() > SHOWN {
+            images += &format!(" and {} more", batch.items.len() - SHOWN);
+        }
+        PretrainError::Diverged { what, value, epoch, batch: number, images, modality: modality.name.clone() }
+    }
+}
+
+/// The loss of a batch: weighted sum, the contrastive part and each teacher's (unweighted), and the gradients.
+pub(super) struct Found {
+    pub loss: f32,
+    pub parts: Vec<f32>,
+    pub gradients: GradientsParams,
 }
 
 fn matrix(values: &Array2<f32>, device: &Device) -> Tensor<2> {
     let shape = [values.nrows(), values.ncols()];
     Tensor::from_data(TensorData::new(values.iter().copied().collect::<Vec<_>>(), shape), device)
+}
+
+/// Loss, parts and all gradients of the first batch of a training, in visiting order; 0 where a parameter has none.
+#[cfg(test)]
+pub(super) fn first_gradients(
+    teachers: &[Teacher],
+    config: &VisionConfig,
+    data: &PretrainData<'_>,
+    options: &PretrainOptions,
+) -> Result<(f32, Vec<f32>, Vec<f32>)> {
+    struct Collect<'a>(&'a GradientsParams, Vec<f32>);
+    impl burn::module::ModuleVisitor for Collect<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+            match self.0.get::<D>(param.id) {
+                Some(gradient) => self.1.extend(gradient.into_data().iter::<f32>()),
+                None => self.1.resize(self.1.len() + param.val().shape().num_elements(), 0.0),
+            }
+        }
+    }
+    let (inputs, device) = (Inputs::bind(config, data)?, Device::flex().autodiff());
+    let lessons =
+        teachers.iter().map(|t| Lesson::bind(t, config, data, &inputs.wavelengths)).collect::<Result<Vec<_>>>()?;
+    let student = Student::init(&config.vit, None, &lessons, options, &device)?;
+    let labels: Vec<&str> = lessons.iter().map(|l| l.teacher.section.label()).collect();
+    let (student, optimizer) = optimizer(student, &labels, options)?;
+    let run = Run { student, optimizer, ema: None, history: Vec::new(), steps: 1 };
+    let batch = &epoch_plan(data, options, 0)?[0];
+    let modality = batch.modality;
+    let ready = prepare(data.modalities[modality].images, &inputs.preprocess[modality], &lessons, batch)?;
+    let setting = Setting { data, inputs: &inputs, lessons: &lessons, options, device: &device };
+    let found = run.gradients(batch, ready, &setting)?;
+    let mut collect = Collect(&found.gradients, Vec::new());
+    run.student.visit(&mut collect);
+    Ok((found.loss, found.parts, collect.1))
 }

@@ -5,27 +5,37 @@
 //! 1. A [`PretrainRecipe`] names image sets, the tower's size, the text tower and the training options;
 //! 2. [`DatasetImages`] are the images of one modality (equal bands), read once and kept while they fit in memory;
 //! 3. [`epoch_plan`] draws batches, captions and crops from the seed and the epoch alone; a batch holds one modality;
-//! 4. [`pretrain`] trains: AdamW, linear warm-up, half a cosine, a checkpoint an epoch, exact resume;
-//! 5. [`save_tower`] writes a model folder that [`geoglot_models::vision::load_image_tower`] loads;
-//! 6. [`export_start`] writes first weights, text features and the plan, so that another program can train the same thing.
+//! 4. [`pretrain`] trains: AdamW with parameter groups, linear warm-up, half a cosine, exact gradients of large batches in parts, a
+//!    checkpoint an epoch, exact resume;
+//! 5. [`pretrain_with`] begins with another tower's weights, and learns from [`Teacher`]s: any image towers, through MaKA heads;
+//! 6. [`save_tower`] writes a model folder that [`geoglot_models::vision::load_image_tower`] loads;
+//! 7. [`export_start`] writes first weights, text features and the plan, so that another program can train the same thing.
 
 mod batches;
+mod distill;
 mod error;
 mod export;
 mod fit;
+mod groups;
 mod images;
 mod model;
 mod objective;
 mod recipe;
 
 pub use batches::{Batch, Crop, Images, Modality, PretrainData, epoch_plan};
+pub use distill::{DistillSection, HeadKind, Teacher};
 pub use error::{PretrainError, Result};
 pub use export::{export_start, save_tower};
-pub use fit::{Pretrained, pretrain};
+pub use fit::{Beginning, Pretrained, pretrain, pretrain_with};
+pub use groups::ParameterGroup;
 pub use images::DatasetImages;
 pub use model::Contrast;
 pub use objective::{pairs, sigmoid_loss};
 pub use recipe::{ImageSet, Loss, PretrainOptions, PretrainRecipe, PretrainText, SetsSection, TowerSection};
 
+#[cfg(test)]
+mod distill_tests;
+#[cfg(test)]
+mod loop_tests;
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,19 @@
 //! What is trained: the vision transformer and the scale and bias of its loss.
 
-use burn::module::{Module, ModuleMapper, Param};
+use std::collections::BTreeSet;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 use geoglot_core::Seeds;
+use geoglot_models::geolangbind::Maka;
+use geoglot_models::vision::{Left, TowerFiles};
 use geoglot_nn::losses::{Temperature, TemperatureConfig, l2_normalise};
 use geoglot_nn::vision::{Vit, VitConfig};
+use geoglot_nn::weights::{Mapped, load_into, parameter_name};
 use rand::{Rng, RngExt};
 
+use super::distill::Lesson;
+use super::error::Result;
 use super::recipe::{Loss, PretrainOptions};
 use crate::flat::number_parameters;
 
@@ -33,7 +40,49 @@ impl Contrast {
         let rng = Seeds::new(options.seed).stream("contrastive/init");
         let vit = config.init(device).map(&mut First { rng, field: String::new() });
         let bias = bias.map(|b| Param::from_tensor(Tensor::from_floats([b], device)));
-        number_parameters(Self { vit, temperature, bias })
+        Self { vit, temperature, bias }
+    }
+
+    /// First weights, those of `start` taken over. Patch embedding and projection may be missing in it or be of another kind; scale and bias of
+    /// the loss are taken where both have them.
+    ///
+    /// # Errors
+    /// Tensors of `start` that are missing, of another shape, or have no place.
+    pub(super) fn begin(
+        config: &VitConfig,
+        options: &PretrainOptions,
+        start: Option<&TowerFiles>,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut first = Self::init(config, options, device);
+        let Some(files) = start else { return Ok(first) };
+        let own = parameters(&first.vit);
+        let may_differ = |name: &str| ["patch.", "wavelength.", "projection."].iter().any(|p| name.starts_with(p));
+        let mapped = Mapped::new(&files.checkpoint, &files.map)?;
+        let mut theirs = files.config.clone();
+        for (name, source) in &mapped.sources {
+            if may_differ(name) && !own.contains(name) {
+                let names = format!("^{}$", regex::escape(&source.published));
+                theirs.ignore.push(Left { names, why: "of another kind in the tower that is trained".into() });
+            }
+        }
+        let names = r"^(patch|wavelength|projection)\.".to_owned();
+        theirs.initial.push(Left { names, why: "not in the tower training begins with".into() });
+        let map = theirs.key_map(&files.checkpoint)?;
+        first.vit = load_into(first.vit, &files.checkpoint, &map)?.0;
+        let scalar = |own: &str| -> Result<Option<f32>> {
+            let name = files.checkpoint.names().find(|n| n.rsplit('.').next() == Some(own));
+            Ok(name.map(|n| files.checkpoint.read_f32(n)).transpose()?.and_then(|v| v.first().copied()))
+        };
+        let param = |value: f32| Param::from_tensor(Tensor::<1>::from_floats([value], device));
+        if let Some(scale) = scalar("logit_scale")? {
+            first.temperature.tau = param(scale);
+            first.temperature = first.temperature.constrain();
+        }
+        if let (Some(_), Some(bias)) = (&first.bias, scalar("logit_bias")?) {
+            first.bias = Some(param(bias));
+        }
+        Ok(first)
     }
 
     /// Vectors [B, D] of length 1 of images [B, C, H, W] with these centre wavelengths in µm.
@@ -58,6 +107,86 @@ impl Contrast {
     /// b.
     pub fn bias(&self) -> Option<f32> {
         self.bias.as_ref().map(|b| b.val().into_scalar())
+    }
+}
+
+/// What learns: the tower, and a head for each teacher whose features are not compared as they are.
+#[derive(Module, Debug)]
+pub(super) struct Student {
+    pub contrast: Contrast,
+    pub heads: Vec<Option<Maka>>,
+}
+
+impl Student {
+    /// First weights, and parameters numbered for the optimiser's record; the tower's do not depend on the teachers.
+    pub fn init(
+        config: &VitConfig,
+        start: Option<&TowerFiles>,
+        lessons: &[Lesson<'_>],
+        options: &PretrainOptions,
+        device: &Device,
+    ) -> Result<Self> {
+        let contrast = Contrast::begin(config, options, start, device)?;
+        let heads = lessons.iter().map(|lesson| {
+            let stream = format!("contrastive/head/{}", lesson.teacher.section.label());
+            let rng = Seeds::new(options.seed).stream(&stream);
+            let head = lesson.head(config.width, config.grid, device)?;
+            Ok(head.map(|head| {
+                // The modality's part stays zero at first.
+                let modulation = head.modulation.clone();
+                let mut head = head.map(&mut First { rng, field: String::new() });
+                head.modulation = modulation;
+                head
+            }))
+        });
+        let heads = heads.collect::<Result<_>>()?;
+        Ok(number_parameters(Self { contrast, heads }))
+    }
+
+    /// Vectors [B, D] of length 1 of images [B, C, H, W], and each teacher's features as the student gives them, [B, N, channels].
+    pub fn look(&self, images: Tensor<4>, wavelengths: &[f32]) -> (Tensor<2>, Vec<Tensor<3>>) {
+        let vit = &self.contrast.vit;
+        let [_, _, height, width] = images.dims();
+        let tokens = vit.forward(images, wavelengths);
+        let features = self.heads.iter().map(|head| match head {
+            Some(head) => {
+                let (prefix, n) = (vit.config().prefix(), tokens.dims()[1]);
+                let patches = tokens.clone().narrow(1, prefix, n - prefix);
+                head.forward(patches, vit.config().patches(height, width), wavelengths)
+            }
+            None => vit.patch_tokens(tokens.clone()),
+        });
+        let features = features.collect();
+        (l2_normalise(vit.pool(tokens)), features)
+    }
+}
+
+/// Names of a module's parameters, as [`load_into`] knows them.
+fn parameters<M: Module>(module: &M) -> BTreeSet<String> {
+    let mut names = Names::default();
+    module.visit(&mut names);
+    names.found.into_iter().map(|n| n.1).collect()
+}
+
+/// Collects the names of parameters.
+#[derive(Default)]
+pub(super) struct Names {
+    path: Vec<(String, String)>,
+    /// Ids and names, in visiting order.
+    pub found: Vec<(ParamId, String)>,
+}
+
+impl ModuleVisitor for Names {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.push((name.to_owned(), container.to_owned()));
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.found.push((param.id, parameter_name(&self.path)));
     }
 }
 

@@ -17,6 +17,10 @@
 //!
 //! [train]
 //! epochs = 20
+//!
+//! [[distill]]              # any number of teachers
+//! teacher = "dinov2-vit-l-14"
+//! weight = 1
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -33,7 +37,9 @@ use geoglot_nn::vision::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::distill::DistillSection;
 use super::error::Result;
+use super::groups::ParameterGroup;
 use crate::recipe::{Recipe, RecipeError, Templates, set};
 
 /// A pre-training.
@@ -56,6 +62,9 @@ pub struct PretrainRecipe {
     /// Training options.
     #[serde(default)]
     pub train: PretrainOptions,
+    /// Teachers to learn from beside the texts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub distill: Vec<DistillSection>,
     /// Folder of the recipe file, to which paths are relative.
     #[serde(skip)]
     pub folder: PathBuf,
@@ -131,6 +140,10 @@ pub struct TowerSection {
     pub values: ValueScale,
     /// What stands in for the wavelength of bands without one.
     pub placeholders: Placeholders,
+    /// Image tower whose weights training begins with: a folder (relative to the recipe), a weight file or a name of `geoglot models list`.
+    /// Patch embedding and projection may differ; everything else must fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
     /// Licence written beside the weights.
     pub license: Option<String>,
 }
@@ -155,6 +168,7 @@ impl Default for TowerSection {
             wavelength,
             values: ValueScale::SensorRange,
             placeholders: Placeholders::rgb(),
+            start: None,
             license: None,
         }
     }
@@ -265,8 +279,24 @@ pub struct PretrainOptions {
     pub crop: [f64; 2],
     /// Flips and quarter turns. Captions that name directions ("on the left") are then wrong.
     pub turns: bool,
+    /// Images whose gradients are computed together; none: the whole batch. Smaller parts need less memory and give the same gradients, for
+    /// one more pass over the batch without gradients (Gao et al. 2021, GradCache).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<usize>,
+    /// Largest norm of all gradients together; larger ones are scaled down to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    /// Decay of the exponential moving average of the weights, which is then what is saved; none: the weights themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Computes activations again in the backward pass instead of keeping them: less memory, more time.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gradient_checkpointing: bool,
     /// Seed of first weights, order, captions and crops.
     pub seed: u64,
+    /// Parameters that are trained otherwise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub group: Vec<ParameterGroup>,
 }
 
 impl Default for PretrainOptions {
@@ -285,7 +315,12 @@ impl Default for PretrainOptions {
             max_scale: 100.0,
             crop: [0.9, 1.0],
             turns: false,
+            chunk: None,
+            clip: None,
+            ema: None,
+            gradient_checkpointing: false,
             seed: 0,
+            group: Vec::new(),
         }
     }
 }
@@ -311,6 +346,14 @@ impl PretrainOptions {
             ("betas", self.betas.iter().any(|b| !(0.0..1.0).contains(b))),
             ("epsilon", self.epsilon.is_nan() || self.epsilon <= 0.0),
             ("max_scale", !(1.0..=1e4).contains(&self.max_scale)),
+            ("chunk", self.chunk == Some(0)),
+            ("clip", self.clip.is_some_and(|c| !(c.is_finite() && c > 0.0))),
+            ("ema", self.ema.is_some_and(|e| !(0.0..1.0).contains(&e))),
+            ("group.rate", self.group.iter().any(|g| !(0.0..=1000.0).contains(&g.rate))),
+            (
+                "group.weight_decay",
+                self.group.iter().any(|g| g.weight_decay.is_some_and(|d| !(0.0..=10.0).contains(&d))),
+            ),
             ("crop", !(self.crop[0] > 0.0 && self.crop[0] <= self.crop[1] && self.crop[1] <= 1.0)),
         ];
         out_of_range.into_iter().find(|(_, wrong)| *wrong).map(|(key, _)| key)
@@ -360,6 +403,21 @@ impl PretrainRecipe {
         if let Some(key) = self.train.problem() {
             return Err(format!("train.{key} is out of range"));
         }
+        for (k, section) in self.distill.iter().enumerate() {
+            let label = section.label();
+            if let Some(problem) = section.problem() {
+                return Err(format!("distill `{label}`: {problem}"));
+            }
+            if self.distill[..k].iter().any(|s| s.label() == label) {
+                return Err(format!("distill: two teachers are called `{label}`; give them different names"));
+            }
+            if section.cache.is_some() && (self.train.crop != [1.0, 1.0] || self.train.turns) {
+                return Err(format!(
+                    "distill `{label}`: a cache holds features of whole images; set train.crop = [1, 1] and train.turns = false, or \
+                     leave the cache out"
+                ));
+            }
+        }
         if self.model.patch == 0 || !self.model.size.is_multiple_of(self.model.patch) {
             let (size, patch) = (self.model.size, self.model.patch);
             return Err(format!("model.size = {size}: it must be a multiple of model.patch = {patch}"));
@@ -383,6 +441,14 @@ impl PretrainRecipe {
     pub fn path(&self, set: &ImageSet) -> Result<PathBuf, RecipeError> {
         let root = self.data.root.as_deref().map(Recipe::expand).transpose()?.unwrap_or_default();
         Ok(self.folder.join(root).join(Recipe::expand(&set.path)?))
+    }
+
+    /// A path of the recipe that is relative to its folder: a teacher's or a cache's.
+    ///
+    /// # Errors
+    /// [`RecipeError::Variable`] for `${NAME}` of a variable that is not set.
+    pub fn beside(&self, path: &str) -> Result<PathBuf, RecipeError> {
+        Ok(self.folder.join(Recipe::expand(path)?))
     }
 
     /// The recipe as TOML, for the record beside a result.

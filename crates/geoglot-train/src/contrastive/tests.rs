@@ -13,13 +13,13 @@ use crate::flat::flatten;
 use crate::{Ended, Observer, RunFolder, Silent};
 
 /// Noise with one bright band out of those of `bands`; the text says which.
-struct Toy {
-    bands: Vec<Band>,
+pub(super) struct Toy {
+    pub(super) bands: Vec<Band>,
     images: Vec<Array3<f32>>,
 }
 
 impl Toy {
-    fn new(bands: Vec<Band>, count: usize, seed: u64) -> Self {
+    pub(super) fn new(bands: Vec<Band>, count: usize, seed: u64) -> Self {
         let mut rng = Seeds::new(seed).stream("toy");
         let c = bands.len();
         let image = |i: usize| {
@@ -47,16 +47,16 @@ impl Images for Toy {
     }
 }
 
-fn rgb() -> Vec<Band> {
+pub(super) fn rgb() -> Vec<Band> {
     Registry::builtin().sensor("rgb").unwrap().bands.clone()
 }
 
 /// Five bands of Sentinel-2, in a unit that fits the toy's numbers.
-fn five() -> Vec<Band> {
+pub(super) fn five() -> Vec<Band> {
     Registry::builtin().sensor("sentinel-2-l2a").unwrap().bands[1..6].to_vec()
 }
 
-fn data<'a>(sets: &[&'a Toy]) -> PretrainData<'a> {
+pub(super) fn data<'a>(sets: &[&'a Toy]) -> PretrainData<'a> {
     let words = ["red field", "green wood", "blue lake", "edge of a town", "far infrared roof"];
     let texts = HashedWords::new().encode(&words.map(str::to_owned)).unwrap();
     let modality = |toy: &&'a Toy| Modality {
@@ -68,7 +68,7 @@ fn data<'a>(sets: &[&'a Toy]) -> PretrainData<'a> {
     PretrainData { modalities: sets.iter().map(modality).collect(), texts }
 }
 
-fn recipe(overrides: &[&str]) -> PretrainRecipe {
+pub(super) fn recipe(overrides: &[&str]) -> PretrainRecipe {
     let text = r#"
         name = "toy"
         [[data.set]]
@@ -94,7 +94,7 @@ fn recipe(overrides: &[&str]) -> PretrainRecipe {
     PretrainRecipe::parse(text, "toy.toml", PathBuf::new(), &overrides).unwrap()
 }
 
-struct StopAt(usize, usize);
+pub(super) struct StopAt(pub(super) usize, pub(super) usize);
 
 impl Observer for StopAt {
     fn batch(&mut self, _: usize, _: usize, _: usize, _: f32) {
@@ -220,7 +220,7 @@ fn the_start_can_be_taken_to_another_program() {
     let recipe = recipe(&["train.epochs=2"]);
     let config = recipe.model.config(384);
     let folder = tempfile::tempdir().unwrap();
-    export_start(folder.path(), &config, &data(&[&toy]), &recipe.train, &device).unwrap();
+    export_start(folder.path(), None, &config, &data(&[&toy]), &recipe.train, &device).unwrap();
     let plan: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder.path().join("plan.json")).unwrap()).unwrap();
     assert_eq!(plan["steps"].as_array().unwrap().len(), 4);

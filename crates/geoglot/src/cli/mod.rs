@@ -9,6 +9,7 @@ mod evaluate;
 mod index;
 mod info;
 mod map;
+mod merge;
 mod models;
 mod pretrain;
 mod progress;
@@ -49,6 +50,8 @@ enum Command {
     Ablate(ablate::Args),
     /// Map a whole scene with a trained model: classes, similarities, confidence
     Map(map::Args),
+    /// Merge the weights of image towers, or search for the best ratios on data sets
+    Merge(merge::Args),
     /// Say what images show, in labels of your own words
     Classify(classify::Args),
     /// Turn scenes of any sensor into an archive of embeddings: tiles or patches, place, date, sensor
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(args),
         Command::Ablate(args) => ablate::run(args),
         Command::Map(args) => map::run(args),
+        Command::Merge(args) => merge::run(args),
         Command::Classify(args) => classify::run(args),
         Command::Embed(args) => embed::run(*args),
         Command::Index(args) => index::run(args),

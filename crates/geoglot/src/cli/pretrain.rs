@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use geoglot::core::{Registry, RunManifest};
 use geoglot::train::contrastive::{PretrainRecipe, export_start};
-use geoglot::workflow::pretrain::{Prepared, pretrain};
+use geoglot::workflow::pretrain::{Prepared, pretrain, start};
 use geoglot::workflow::text;
 
 use super::common::{interrupt_flag, registry};
@@ -43,7 +43,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     run.stage("prepare");
     if let Some(folder) = &args.export {
         let config = recipe.model.config(prepared.space.width);
-        export_start(folder, &config, &prepared.data(), &recipe.train, &device)?;
+        export_start(folder, start(&recipe)?.as_ref(), &config, &prepared.data(), &recipe.train, &device)?;
         println!("first weights, texts and plan: {}", folder.display());
         return Ok(());
     }

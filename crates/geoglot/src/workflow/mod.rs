@@ -13,6 +13,7 @@ pub mod evaluate;
 pub mod fold;
 pub mod images;
 pub mod map;
+pub mod merge;
 pub mod picture;
 pub mod prepare;
 pub mod pretrain;

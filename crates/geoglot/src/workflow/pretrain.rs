@@ -1,6 +1,5 @@
 //! Contrastive pre-training of an any-band tower from a recipe.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,11 +10,13 @@ use ndarray::Array2;
 
 use crate::core::{BandUse, Registry, RunManifest, atomic, prompt};
 use crate::data::datasets::{Dataset, DatasetOptions, Item, Split};
+use crate::models::hub::Hub;
 use crate::models::mmlgnet::sha256;
 use crate::models::text::{SpaceId, TextTower};
-use crate::models::vision::VisionConfig;
+use crate::models::vision::{ImageOptions, TowerFiles, VisionConfig, load_image_tower};
 use crate::train::contrastive::{
-    DatasetImages, Images, Modality, PretrainData, PretrainRecipe, Pretrained, pretrain as train, save_tower,
+    Beginning, DatasetImages, DistillSection, Images, Modality, PretrainData, PretrainRecipe, Pretrained, Teacher,
+    pretrain_with, save_tower,
 };
 use crate::train::{Ended, Observer, RunFolder};
 
@@ -109,16 +110,30 @@ impl Prepared {
     }
 
     /// What identifies a run of `recipe` on these data: everything that changes its weights.
-    fn run_id(&self, recipe: &PretrainRecipe) -> anyhow::Result<String> {
+    /// As JSON, so that a refused resume can say what changed.
+    fn run_id(
+        &self,
+        recipe: &PretrainRecipe,
+        start: Option<&TowerFiles>,
+        teachers: &[Teacher],
+    ) -> anyhow::Result<String> {
         let counts: Vec<usize> = self.sets.iter().map(|s| s.1.len()).collect();
-        let parts = BTreeMap::from([
-            ("data", serde_json::to_string(&recipe.data.set)?),
-            ("model", serde_json::to_string(&recipe.model)?),
-            ("train", serde_json::to_string(&recipe.train)?),
-            ("texts", self.fingerprint.clone()),
-            ("counts", format!("{counts:?}")),
-        ]);
-        Ok(sha256(serde_json::to_string(&parts)?.as_bytes()))
+        let mut parts = serde_json::json!({
+            "data": recipe.data.set,
+            "model": recipe.model,
+            "train": recipe.train,
+            "texts": self.fingerprint,
+            "images": counts,
+        });
+        if let Some(start) = start {
+            parts["start"] = start.sha256.clone().into();
+        }
+        if !teachers.is_empty() {
+            let hashes: Vec<&str> = teachers.iter().map(|t| t.tower.fingerprint()).collect();
+            parts["distill"] = serde_json::to_value(&recipe.distill)?;
+            parts["teachers"] = serde_json::to_value(hashes)?;
+        }
+        Ok(parts.to_string())
     }
 }
 
@@ -130,6 +145,31 @@ pub struct PretrainResult {
     pub config: VisionConfig,
     /// SHA-256 of the weights.
     pub hash: String,
+}
+
+/// A folder or file beside the recipe, else a name.
+fn beside(recipe: &PretrainRecipe, model: &str) -> anyhow::Result<String> {
+    let path = recipe.beside(model)?;
+    Ok(if path.exists() { path.display().to_string() } else { model.to_owned() })
+}
+
+/// The tower whose weights the recipe begins with.
+///
+/// # Errors
+/// A model that is not there or cannot be read.
+pub fn start(recipe: &PretrainRecipe) -> anyhow::Result<Option<TowerFiles>> {
+    let open = |model: &String| -> anyhow::Result<TowerFiles> {
+        Ok(TowerFiles::resolve(&beside(recipe, model)?, &ImageOptions::default(), &Hub::from_env()?)?)
+    };
+    recipe.model.start.as_ref().map(open).transpose().context("model.start")
+}
+
+/// Opens the teacher of a section.
+fn teacher(recipe: &PretrainRecipe, section: &DistillSection, device: &Device) -> anyhow::Result<Teacher> {
+    let tower = load_image_tower(&beside(recipe, &section.teacher)?, device)
+        .with_context(|| format!("teacher `{}`", section.label()))?;
+    let cache = section.cache.as_deref().map(|c| recipe.beside(c)).transpose()?;
+    Ok(Teacher { section: section.clone(), tower, cache })
 }
 
 /// Trains the tower of `recipe` and writes its model folder with `history.jsonl`, `recipe.toml` and `run.json` to `out`. An interrupted run
@@ -147,9 +187,12 @@ pub fn pretrain(
     observer: &mut dyn Observer,
 ) -> anyhow::Result<PretrainResult> {
     let config = recipe.model.config(prepared.space.width);
-    let id = prepared.run_id(recipe)?;
+    let teachers = recipe.distill.iter().map(|s| teacher(recipe, s, device)).collect::<anyhow::Result<Vec<_>>>()?;
+    let start = start(recipe)?;
+    let id = prepared.run_id(recipe, start.as_ref(), &teachers)?;
     let place = RunFolder { folder: out, run: &id, resume };
-    let trained = train(&config, &prepared.data(), &recipe.train, Some(place), device, observer)?;
+    let beginning = Beginning { start: start.as_ref(), teachers: &teachers };
+    let trained = pretrain_with(beginning, &config, &prepared.data(), &recipe.train, Some(place), device, observer)?;
     run.stage("train");
     if trained.ended == Ended::Interrupted {
         bail!("interrupted after {} epochs; continue with the same command and --resume", trained.history.len());
@@ -164,6 +207,15 @@ pub fn pretrain(
     run.results.insert("steps".into(), steps.into());
     run.results.insert("seconds per step".into(), (seconds / steps.max(1) as f64).into());
     run.results.insert("last loss".into(), trained.history.last().map(|e| e.loss).into());
+    for (name, value) in trained.history.last().into_iter().flat_map(|e| &e.parts) {
+        run.results.insert(format!("last loss, {name}"), (*value).into());
+    }
+    if let Some(start) = &start {
+        run.results.insert("start".into(), start.sha256.clone().into());
+    }
+    for t in &teachers {
+        run.results.insert(format!("teacher {}", t.section.label()), t.tower.fingerprint().into());
+    }
     run.save(out)?;
     atomic::write(&out.join("recipe.toml"), recipe.to_toml()?.as_bytes())?;
     Ok(PretrainResult { trained, config, hash })

@@ -12,7 +12,7 @@ use self::job::Job;
 use crate::core::{BandUse, RunManifest};
 use crate::data::datasets::{DatasetOptions, Split};
 use crate::eval::protocols::ProbeOptions;
-use crate::eval::{Bootstrap, ProtocolReport, ReportFiles};
+use crate::eval::{Bootstrap, ProtocolReport, ReportFiles, Section};
 use crate::raster::SceneArg;
 
 pub use encode::encode_items;
@@ -88,6 +88,20 @@ pub struct ProtocolRequest {
     pub tsne: bool,
     /// Writes `embeddings.json` (vectors of the images and what they were scored with), too.
     pub save_embeddings: bool,
+}
+
+/// Runs `request` without writing anything: the protocol's figures, and what the user should know.
+///
+/// # Errors
+/// As [`run_protocol`].
+pub fn score_protocol(
+    request: &ProtocolRequest,
+    device: &Device,
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> anyhow::Result<(Section, Vec<String>)> {
+    let mut job = Job::open(request, device, progress)?;
+    job.images = job.encode(&job.scored.clone())?;
+    Ok((job.section()?, std::mem::take(&mut job.warnings)))
 }
 
 /// Runs `request` and writes report, figures, maps and `run.json` to `out`. `progress` is told what is done, how much of it, and of how much.

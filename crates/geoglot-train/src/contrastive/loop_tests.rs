@@ -1,0 +1,201 @@
+use burn::tensor::Device;
+use geoglot_core::atomic;
+
+use super::distill_tests::teacher;
+use super::fit::first_gradients;
+use super::tests::{StopAt, Toy, data, five, recipe, rgb};
+use super::*;
+use crate::checkpoint::Checkpoint;
+use crate::flat::flatten;
+use crate::{Ended, RunFolder, Silent};
+
+#[test]
+fn parts_of_a_batch_give_the_gradients_of_the_whole() {
+    let toy = Toy::new(five(), 20, 2);
+    let data = data(&[&toy]);
+    for loss in ["sigmoid", "softmax"] {
+        for count in [0, 2] {
+            let teachers: Vec<Teacher> = [
+                teacher("siglip-timm", "name = 'siglip'\nweight = 2", None),
+                teacher("dinov2-hf", "loss = { over = 'patch' }", None),
+            ]
+            .into_iter()
+            .take(count)
+            .collect();
+            let gradients = |chunk: usize| {
+                let recipe = recipe(&[&format!("train.loss={loss}"), &format!("train.chunk={chunk}")]);
+                first_gradients(&teachers, &recipe.model.config(384), &data, &recipe.train).unwrap()
+            };
+            let (loss, parts, whole) = gradients(10);
+            let scale = whole.iter().fold(0f32, |m, g| m.max(g.abs()));
+            assert!(scale > 1e-3 && parts.len() == count + 1);
+            // 10 images in parts of 1, of 3 (the last has one), of 5.
+            for chunk in [1, 3, 5] {
+                let (other, others, found) = gradients(chunk);
+                assert!((other - loss).abs() < 1e-5 * loss.abs(), "{other} {loss}");
+                assert!(parts.iter().zip(&others).all(|(a, b)| (a - b).abs() < 1e-5 * a.abs().max(1e-2)));
+                assert_eq!(found.len(), whole.len());
+                let worst = found.iter().zip(&whole).fold(0f32, |m, (f, w)| m.max((f - w).abs()));
+                assert!(worst < 2e-5 * scale, "parts of {chunk}: {worst} of {scale}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_option_together_resumes_with_the_same_bits() {
+    let device = Device::flex();
+    let (first, second) = (Toy::new(rgb(), 23, 1), Toy::new(five(), 20, 2));
+    let data = data(&[&first, &second]);
+    let mut recipe = recipe(&[
+        "train.epochs=4",
+        "train.chunk=4",
+        "train.clip=0.5",
+        "train.ema=0.8",
+        "train.gradient_checkpointing=true",
+    ]);
+    let group = |text: &str| -> ParameterGroup { toml::from_str(text).unwrap() };
+    recipe.train.group =
+        vec![group("names = '^wavelength'\nrate = 0.3\nweight_decay = 0"), group("names = '^position$'\nrate = 0")];
+    let config = recipe.model.config(384);
+    let run = |keep, stop: usize| pretrain(&config, &data, &recipe.train, keep, &device, &mut StopAt(0, stop)).unwrap();
+    let whole = run(None, usize::MAX);
+    let folder = tempfile::tempdir().unwrap();
+    let place = |resume| Some(RunFolder { folder: folder.path(), run: "a", resume });
+    assert_eq!(run(place(false), 10).ended, Ended::Interrupted);
+    let resumed = run(place(true), usize::MAX);
+    assert!(flatten(&resumed.model) == flatten(&whole.model));
+    let kept = Checkpoint::load(folder.path(), "a").unwrap().unwrap();
+    assert!(kept.ema.unwrap() == flatten(&resumed.model));
+    assert!(kept.weights != flatten(&resumed.model));
+}
+
+#[test]
+fn averages_groups_and_checkpointing_do_what_they_say() {
+    let device = Device::flex();
+    let toy = Toy::new(rgb(), 20, 1);
+    let data = data(&[&toy]);
+    let train = |overrides: &[&str], groups: &[&str]| {
+        let mut recipe = recipe(&[overrides, &["train.epochs=2"]].concat());
+        recipe.train.group = groups.iter().map(|g| toml::from_str(g).unwrap()).collect();
+        pretrain(&recipe.model.config(384), &data, &recipe.train, None, &device, &mut Silent).map(|p| p.model)
+    };
+    let plain = flatten(&train(&[], &[]).unwrap());
+    // A decay of 0 is no average, a norm that is never reached no clipping, a group of the same rate no group.
+    assert!(flatten(&train(&["train.ema=0.0", "train.clip=1e9"], &["names = '.'"]).unwrap()) == plain);
+    assert!(flatten(&train(&["train.ema=0.5"], &[]).unwrap()) != plain);
+    assert!(flatten(&train(&["train.clip=0.1"], &[]).unwrap()) != plain);
+    let again = flatten(&train(&["train.gradient_checkpointing=true"], &[]).unwrap());
+    assert!(again.iter().zip(&plain).all(|(a, p)| (a - p).abs() < 1e-5));
+
+    let untrained = train(&["train.learning_rate=1e-30"], &[]).unwrap();
+    let frozen = train(&[], &["names = '^(wavelength|blocks)'\nrate = 0"]).unwrap();
+    // Biases that begin at 0 move by the tiny learning rate.
+    let same = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-20);
+    assert!(same(flatten(&frozen.vit.blocks), flatten(&untrained.vit.blocks)));
+    assert!(same(flatten(&frozen.vit.wavelength), flatten(&untrained.vit.wavelength)));
+    assert!(!same(flatten(&frozen.vit.pool), flatten(&untrained.vit.pool)));
+    assert_ne!(frozen.log_scale(), untrained.log_scale());
+    let half = train(&[], &["names = '.'\nrate = 0.5"]).unwrap();
+    let slower = train(&["train.learning_rate=0.005"], &[]).unwrap();
+    assert!(flatten(&half).iter().zip(flatten(&slower)).all(|(a, b)| (a - b).abs() < 1e-6));
+
+    for (group, word) in [
+        ("names = '^bolcks'", "no parameter has such a name"),
+        ("names = '('", "("),
+        ("names = '.'\nrate = 0", "every parameter is frozen"),
+    ] {
+        let error = train(&[], &[group]).unwrap_err().to_string();
+        assert!(error.contains(word), "{group}: {error}");
+    }
+    for (change, key) in
+        [("train.chunk=0", "train.chunk"), ("train.clip=-1.0", "train.clip"), ("train.ema=1.0", "train.ema")]
+    {
+        let text = "name = 'x'\n[[data.set]]\npath = 'a'";
+        let error = PretrainRecipe::parse(text, "x", Default::default(), &[change.to_owned()]).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+}
+
+#[test]
+fn a_training_that_fails_leaves_its_last_checkpoint() {
+    let device = Device::flex();
+    let toy = Toy::new(rgb(), 20, 1);
+    let mut data = data(&[&toy]);
+    let recipe = recipe(&["train.epochs=5"]);
+    let config = recipe.model.config(384);
+    let folder = tempfile::tempdir().unwrap();
+    let train = |data: &PretrainData<'_>, run: &str, resume: bool, stop: usize| {
+        let place = Some(RunFolder { folder: folder.path(), run, resume });
+        pretrain(&config, data, &recipe.train, place, &device, &mut StopAt(0, stop))
+    };
+    let identity = r#"{"train": {"batch": 10}}"#;
+    train(&data, identity, false, 5).unwrap();
+    let file = Checkpoint::path(folder.path());
+    let kept = std::fs::read(&file).unwrap();
+
+    // The checkpoint cannot be written: its temporary file's place is taken.
+    let blocked = atomic::temporary_name(&file);
+    std::fs::create_dir(&blocked).unwrap();
+    let error = train(&data, identity, true, usize::MAX).unwrap_err().to_string();
+    assert!(error.contains("checkpoint.safetensors"), "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), kept);
+    std::fs::remove_dir(&blocked).unwrap();
+
+    // The loss becomes NaN.
+    let texts = std::mem::replace(&mut data.texts, ndarray::Array2::from_elem((5, 384), f32::NAN));
+    let error = train(&data, identity, true, usize::MAX).unwrap_err().to_string();
+    for word in ["loss became NaN in epoch 3, batch 1", "toy-", "and 6 more of 3 bands", "learning_rate"] {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), kept);
+    data.texts = texts;
+
+    // Another recipe.
+    let error = train(&data, r#"{"train": {"batch": 20}}"#, true, usize::MAX).unwrap_err().to_string();
+    assert!(error.contains("train.batch: 10 before, 20 now") && error.contains("another --out"), "{error}");
+    // What is left is still good.
+    assert_eq!(train(&data, identity, true, usize::MAX).unwrap().history.len(), 5);
+}
+
+#[test]
+fn a_training_begins_with_a_published_towers_weights() {
+    use geoglot_models::vision::{ImageOptions, TowerFiles};
+    use geoglot_nn::weights::Checkpoint as Weights;
+    let device = Device::flex();
+    let toy = Toy::new(five(), 20, 2);
+    let data = data(&[&toy]);
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../geoglot-models/tests/fixtures/vision");
+    let open = |name: &str| TowerFiles::open(&fixtures.join(name), &ImageOptions::default()).unwrap();
+    let fitting = ["model.size=12", "model.width=24", "model.depth=2", "model.heads=4", "model.hidden=32"];
+    let slow = [&fitting[..], &["train.epochs=1", "train.learning_rate=1e-30"]].concat();
+    let recipe = recipe(&slow);
+    let config = recipe.model.config(384);
+    let siglip = open("siglip-timm");
+    let start = Beginning { start: Some(&siglip), teachers: &[] };
+    let model = pretrain_with(start, &config, &data, &recipe.train, None, &device, &mut Silent).unwrap().model;
+    let published = Weights::open(fixtures.join("siglip-timm/model.safetensors")).unwrap();
+    let name = published.names().find(|n| n.ends_with("blocks.1.mlp.fc2.bias")).unwrap();
+    let found: Vec<f32> = model.vit.blocks[1].fc2.bias.as_ref().unwrap().val().into_data().iter::<f32>().collect();
+    assert_eq!(found, published.read_f32(name).unwrap());
+    // What the start lacks keeps its own first weights, and all of it learns.
+    let fresh = pretrain(&config, &data, &recipe.train, None, &device, &mut Silent).unwrap().model;
+    let first = |m: &Contrast| flatten(&m.vit.wavelength)[..200].iter().map(|v| (v * 1e6) as i32).collect::<Vec<_>>();
+    assert_eq!(first(&model), first(&fresh));
+    let quick = super::tests::recipe(&[&fitting[..], &["train.epochs=2"]].concat()).train;
+    let trained = pretrain_with(start, &config, &data, &quick, None, &device, &mut Silent).unwrap().model;
+    assert!(flatten(&trained.vit.blocks) != flatten(&model.vit.blocks));
+    // Another depth, another kind of tower.
+    for (file, change, word) in [
+        ("siglip-timm", "model.depth=3", "blocks.2."),
+        ("siglip-timm", "model.width=16", "shape"),
+        ("dinov2-hf", "model.size=12", "position"),
+    ] {
+        let files = open(file);
+        let recipe = super::tests::recipe(&[&slow[..], &[change]].concat());
+        let start = Beginning { start: Some(&files), teachers: &[] };
+        let run = pretrain_with(start, &recipe.model.config(384), &data, &recipe.train, None, &device, &mut Silent);
+        let error = run.unwrap_err().to_string();
+        assert!(error.contains(word), "{file} {change}: {error}");
+    }
+}
