@@ -39,5 +39,6 @@ pub use dataset::{Dataset, DatasetOptions, Item, Labelling, Split};
 pub use detect::Format;
 pub use error::{Error, Result};
 pub use image::ImageSource;
+pub(crate) use image::decode_picture;
 pub use nomenclature::Nomenclature;
 pub use read::Pixels;
