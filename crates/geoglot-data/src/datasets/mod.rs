@@ -35,6 +35,7 @@ mod nomenclature;
 mod read;
 mod text_lists;
 
+pub(crate) use dataset::legend_of;
 pub use dataset::{Dataset, DatasetOptions, Item, Labelling, Split};
 pub use detect::Format;
 pub use error::{Error, Result};

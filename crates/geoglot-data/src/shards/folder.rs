@@ -1,9 +1,11 @@
 //! A folder of shards opened for reading: its tar files, its index, and a catalogue for access by number.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use geoglot_core::Legend;
 use geoglot_raster::formats::npy::parse_npy_header;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
@@ -14,6 +16,7 @@ use super::modality::Modality;
 use super::npy;
 use super::sample::{ReadOptions, Role, Sample, decode, decode_image, image_member, npy_shape, role};
 use super::text;
+use crate::datasets::legend_of;
 
 /// The tar files of a folder.
 #[derive(Debug, Clone)]
@@ -216,6 +219,15 @@ impl Catalogue {
     /// Samples and shards that were left out.
     pub fn faults(&self) -> usize {
         self.faults
+    }
+
+    /// The different class names, sorted, with words for prompts.
+    ///
+    /// # Errors
+    /// Without classes.
+    pub fn legend(&self) -> Result<Legend> {
+        let names: BTreeSet<&String> = self.entries.iter().flat_map(|e| &e.classes).collect();
+        Ok(legend_of(&names.into_iter().cloned().collect::<Vec<_>>())?)
     }
 
     /// Reads sample `i`.

@@ -42,7 +42,7 @@ pub struct RawSample {
 }
 
 /// Key and suffix of a member's name, as WebDataset divides it: at the first dot of the last part. `None` for names that belong to no
-/// sample: without a dot, with nothing before it, or metadata (`__name__`).
+/// sample: without a dot, with nothing before it, or in a folder of metadata (`__name__/`).
 pub(super) fn key_and_suffix(name: &str) -> Option<(&str, String)> {
     let start = name.rfind('/').map_or(0, |slash| slash + 1);
     let dot = start + name[start..].find('.')?;

@@ -56,6 +56,6 @@ pub use mix::{MixState, Mixer, SampleBatch, Source};
 pub use modality::Modality;
 pub use sample::{Image, ReadOptions, Sample};
 pub use source::{DatasetSource, ManifestSource, SampleSource, write_shards};
-pub use stream::{SampleStream, StreamOptions, StreamState, shard_order};
+pub use stream::{SampleStream, StreamOptions, StreamState, reading_order, shard_order};
 pub use verify::{VerifyReport, verify};
 pub use writer::{ShardWriter, WriteOptions};

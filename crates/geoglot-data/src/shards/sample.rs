@@ -140,7 +140,7 @@ pub struct Sample {
     pub key: String,
     /// The image.
     pub image: Image,
-    /// Captions: `.text` first, then those of `.json`.
+    /// Captions: those of `.json`, after `.text` where that is not one of them.
     pub texts: Vec<String>,
     /// Centre wavelengths in µm, one a band; `None` for bands without one. Empty where the sample does not say.
     pub wavelengths: Vec<Option<f32>>,

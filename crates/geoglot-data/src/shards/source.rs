@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use geoglot_core::{Band, Registry};
-use geoglot_raster::{BandSource, Bound, SampleType, SceneArg, SourceOptions};
+use geoglot_core::{Band, Grid, Registry, Window};
+use geoglot_raster::{BandSource, Bound, Footprints, SampleType, SceneArg, SourceOptions};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -103,11 +103,11 @@ fn stored(source: &dyn BandSource) -> Result<(super::Image, Vec<Band>)> {
     Ok((image, bands.to_vec()))
 }
 
-/// Place of an image's centre in degrees, or nothing.
-fn place(grid: &geoglot_core::Grid) -> Option<String> {
-    let crs = grid.crs.as_ref()?;
-    let (x, y) = grid.transform.apply(grid.width as f64 / 2.0, grid.height as f64 / 2.0);
-    Some(serde_json::json!({ "x": x, "y": y, "crs": crs.to_string() }).to_string())
+/// Longitude and latitude of an image's centre to about 10 cm, where it says where it is.
+fn place(path: &Path, grid: &Grid) -> Option<String> {
+    let centre = Window::new(grid.width / 2, grid.height / 2, 1, 1);
+    let [lon, lat] = *Footprints::new(path, grid).ok()?.ring(centre, 1).ok()?.first()?;
+    Some(format!("[{lon:.6}, {lat:.6}]"))
 }
 
 /// Items of a [`Dataset`].
@@ -149,7 +149,7 @@ impl SampleSource for DatasetSource {
         let item = &self.set.items()[self.items[i]];
         let sample = Sample {
             classes: item.labels.iter().map(|&k| self.classes[k].clone()).collect(),
-            geoloc: place(scene.grid()),
+            geoloc: place(&item.path, scene.grid()),
             ..Sample::new(self.key(i), image, item.captions.clone())
         };
         Ok((sample, bands))
@@ -257,7 +257,7 @@ impl SampleSource for ManifestSource {
         if texts.is_empty() {
             return Err(Error::item(&line.key, "has neither a short nor a long caption"));
         }
-        Ok((Sample { geoloc: place(bound.grid()), ..Sample::new(self.key(i), image, texts) }, bands))
+        Ok((Sample { geoloc: place(&path, bound.grid()), ..Sample::new(self.key(i), image, texts) }, bands))
     }
 }
 

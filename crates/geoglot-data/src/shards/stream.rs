@@ -89,6 +89,24 @@ pub fn shard_order(folder: &ShardFolder, options: &StreamOptions, epoch: u64) ->
     Ok(shards.into_iter().skip(part).step_by(parts).collect())
 }
 
+/// Positions of samples in an order in which shards are read one after another: `shards[i]` is the shard of sample i. The order of the
+/// shards and the draws from a buffer of `buffer` samples depend on seed and epoch only. It is what a stream gives, as numbers.
+pub fn reading_order(shards: &[usize], buffer: usize, seed: u64, epoch: u64) -> Vec<usize> {
+    let mut groups: Vec<Vec<usize>> = vec![Vec::new(); shards.iter().max().map_or(0, |m| m + 1)];
+    shards.iter().enumerate().for_each(|(i, &shard)| groups[shard].push(i));
+    groups.shuffle(&mut Seeds::new(seed).stream(&format!("shards/order/{epoch}")));
+    let mut held = Buffer::new(buffer, buffer_rng(seed, epoch, 0));
+    let mut order = Vec::with_capacity(shards.len());
+    for i in groups.into_iter().flatten() {
+        if held.is_full() {
+            order.extend(held.draw());
+        }
+        held.push(i);
+    }
+    order.extend(std::iter::from_fn(|| held.draw()));
+    order
+}
+
 /// Holds up to `room` things and gives out one drawn at random.
 pub(super) struct Buffer<T> {
     items: Vec<T>,

@@ -47,15 +47,15 @@ pub(super) fn read(members: &[(&str, &[u8])], options: &ReadOptions) -> Result<S
             Role::Image | Role::Teacher(_) | Role::Other => {}
         }
     }
-    let later = later.into_iter().map(|t| t.trim().to_owned());
+    // A caption that is listed several times is drawn as often.
+    let later: Vec<String> = later.into_iter().map(|t| t.trim().to_owned()).collect();
+    said.texts.retain(|t| !later.contains(t));
     let mut texts: Vec<String> = Vec::new();
     for text in std::mem::take(&mut said.texts).into_iter().chain(later).filter(|t| !t.is_empty()) {
         if text.chars().count() > options.longest_text {
             return Err(format!("has a text of more than {} characters (`{}…`)", options.longest_text, start(&text)));
         }
-        if !texts.contains(&text) {
-            texts.push(text);
-        }
+        texts.push(text);
     }
     if options.need_text && texts.is_empty() && said.classes.is_empty() {
         let found: Vec<String> = members.iter().map(|m| format!("`.{}`", m.0)).collect();
@@ -192,7 +192,7 @@ mod tests {
         let said = read_one(&[("json", json), ("txt", b"b"), ("cls", b"7")]).unwrap();
         assert_eq!(
             (said.texts, said.classes, said.class),
-            (vec!["b".into(), "a".into()], vec!["river".into()], Some(7))
+            (vec!["a".into(), "b".into()], vec!["river".into()], Some(7))
         );
         assert!(read_one(&[("json", b"{"), ("txt", b"b")]).unwrap_err().contains("JSON"));
         assert!(read_one(&[("json", br#"{"captions": [{}]}"#)]).unwrap_err().contains("captions"));

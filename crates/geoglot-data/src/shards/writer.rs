@@ -327,7 +327,7 @@ fn check_key(key: &str) -> Result<()> {
                 .into(),
         )
     } else if key_and_suffix(&format!("{key}.text")).is_none() {
-        Some("has a key that readers take for metadata; do not begin and end it with `__`".into())
+        Some("has a key that readers take for metadata; do not put it into a folder `__…__`".into())
     } else {
         None
     };
@@ -340,7 +340,7 @@ fn encode(sample: &Sample, bands: &[Band], wavelengths: &[Option<f32>]) -> Resul
     if let Some(first) = sample.texts.first() {
         members.push(("text".into(), first.clone().into_bytes()));
     }
-    members.push(("wavelength".into(), json!(wavelengths).to_string().into_bytes()));
+    members.push(("wavelength".into(), wavelength_list(wavelengths).into_bytes()));
     if let Some(place) = &sample.geoloc {
         members.push(("geoloc".into(), place.clone().into_bytes()));
     }
@@ -358,6 +358,12 @@ fn encode(sample: &Sample, bands: &[Band], wavelengths: &[Option<f32>]) -> Resul
         members.push((format!("teacher-{name}.npy"), npy::encode(features.view())));
     }
     Ok(members)
+}
+
+/// `[0.665, null]`; not through a JSON value, which would show every digit of the double.
+fn wavelength_list(wavelengths: &[Option<f32>]) -> String {
+    let words: Vec<String> = wavelengths.iter().map(|w| w.map_or("null".into(), |w| w.to_string())).collect();
+    format!("[{}]", words.join(", "))
 }
 
 /// The modality of a sample with `bands`.

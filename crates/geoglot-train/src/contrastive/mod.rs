@@ -3,7 +3,8 @@
 //!
 //! # Brief overview
 //! 1. A [`PretrainRecipe`] names image sets, the tower's size, the text tower and the training options;
-//! 2. [`DatasetImages`] are the images of one modality (equal bands), read once and kept while they fit in memory;
+//! 2. [`DatasetImages`] are the images of one modality (equal bands), read once and kept while they fit in memory, [`ShardImages`] those of
+//!    shards, read as they are needed;
 //! 3. [`epoch_plan`] draws batches, captions and crops from the seed and the epoch alone; a batch holds one modality;
 //! 4. [`pretrain`] trains: AdamW, linear warm-up, half a cosine, a checkpoint an epoch, exact resume;
 //! 5. [`save_tower`] writes a model folder that [`geoglot_models::vision::load_image_tower`] loads;
@@ -17,6 +18,7 @@ mod images;
 mod model;
 mod objective;
 mod recipe;
+mod shards;
 
 pub use batches::{Batch, Crop, Images, Modality, PretrainData, epoch_plan};
 pub use error::{PretrainError, Result};
@@ -26,6 +28,7 @@ pub use images::DatasetImages;
 pub use model::Contrast;
 pub use objective::{pairs, sigmoid_loss};
 pub use recipe::{ImageSet, Loss, PretrainOptions, PretrainRecipe, PretrainText, SetsSection, TowerSection};
+pub use shards::ShardImages;
 
 #[cfg(test)]
 mod tests;
