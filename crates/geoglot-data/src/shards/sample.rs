@@ -7,7 +7,7 @@ use geoglot_core::{Band, Registry};
 use geoglot_raster::SampleType;
 use geoglot_raster::formats::npy::NpyHeader;
 use geoglot_raster::{BandSource, is_placeholder, tiff};
-use ndarray::{Array3, ArrayD, Axis, Ix3};
+use ndarray::{Array3, ArrayD, Axis, Ix3, s};
 
 use super::error::{Error, Result};
 use super::modality::Modality;
@@ -111,25 +111,26 @@ impl Image {
 }
 
 fn scale<T: Copy + Into<f32>>(stored: &Array3<T>, bands: &[Band], out: &mut Array3<f32>) {
-    let (h, w, c) = stored.dim();
+    let (_, w, c) = stored.dim();
     let rules: Vec<(f32, f32, Option<f32>)> =
         bands[..c].iter().map(|b| (b.scale as f32, b.offset as f32, b.nodata.map(|v| v as f32))).collect();
+    let stored = stored.as_standard_layout();
+    let pixels = stored.as_slice().unwrap_or_default();
     let mut lost = Vec::new();
-    for r in 0..h {
-        for x in 0..w {
-            let mut valid = true;
-            for (k, (scale, offset, nodata)) in rules.iter().enumerate() {
-                let v: f32 = stored[(r, x, k)].into();
-                valid &= !v.is_nan() && Some(v) != *nodata;
-                out[(k, r, x)] = v * scale + offset;
+    for (k, (scale, offset, nodata)) in rules.into_iter().enumerate() {
+        // No value equals NaN.
+        let nodata = nodata.unwrap_or(f32::NAN);
+        let mut plane = out.index_axis_mut(Axis(0), k);
+        for (i, (value, pixel)) in plane.iter_mut().zip(pixels.chunks_exact(c)).enumerate() {
+            let v: f32 = pixel[k].into();
+            if v.is_nan() || v == nodata {
+                lost.push(i);
             }
-            if !valid {
-                lost.push((r, x));
-            }
+            *value = v * scale + offset;
         }
     }
-    for (r, x) in lost {
-        (0..c).for_each(|k| out[(k, r, x)] = f32::NAN);
+    for i in lost {
+        out.slice_mut(s![.., i / w, i % w]).fill(f32::NAN);
     }
 }
 
@@ -310,7 +311,7 @@ pub(super) fn masked(mut values: Array3<f32>, mask: &ndarray::Array2<bool>, samp
     }
     for ((r, c), &valid) in mask.indexed_iter() {
         if !valid {
-            values.slice_mut(ndarray::s![r, c, ..]).fill(f32::NAN);
+            values.slice_mut(s![r, c, ..]).fill(f32::NAN);
         }
     }
     Image::F32(values)
