@@ -8,6 +8,8 @@
 //!
 //! [`datasets`] reads published evaluation sets: scenes with labels and captions.
 //!
+//! [`shards`] keeps image–text pairs of any sensor in WebDataset tar files and streams batches from them.
+//!
 //! [`synth`] generates aligned scenes with labels for the demo, the tests and the benchmarks.
 #![warn(missing_docs)]
 
@@ -18,6 +20,7 @@ mod patches;
 mod preprocess;
 mod sampler;
 mod scene;
+pub mod shards;
 pub mod split;
 pub mod synth;
 

@@ -15,7 +15,7 @@ fn work() -> Work {
             let own = [[210u8, 30, 30, 255], [30, 30, 210, 255]][i % 2];
             let grain = |c: usize, r: usize| own.map(|v| v.saturating_sub(((c * 5 + r * 3 + i * 7) % 29) as u8));
             Image::from_fn(14, 14, grain).save_png(&work.path(format!("images/{i}.png"))).unwrap();
-            json!({ "file": format!("{i}.png"), "captions": [["red"], ["blue"]][i % 2] })
+            json!({ "file": format!("{i}.png"), "captions": [(["red", "blue"][i % 2])] })
         })
         .collect();
     work.write("captions.json", serde_json::to_string(&records).unwrap());

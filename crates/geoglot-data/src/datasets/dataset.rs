@@ -221,12 +221,7 @@ impl Dataset {
     /// # Errors
     /// [`Error::Core`] without classes.
     pub fn legend(&self) -> Result<Legend> {
-        let class = |(name, id): (&String, u16)| {
-            let words = spoken(name);
-            let prompts = if words == *name { Vec::new() } else { vec![words] };
-            Class { prompts, ..Class::new(id, name) }
-        };
-        Ok(Legend::new(self.classes.iter().zip(1u16..).map(class).collect())?)
+        legend_of(&self.classes)
     }
 
     /// The splits that items have.
@@ -336,6 +331,16 @@ impl Dataset {
         }
         Ok((texts, owners))
     }
+}
+
+/// A legend of class names with words for prompts.
+pub(crate) fn legend_of(names: &[String]) -> Result<Legend> {
+    let class = |(name, id): (&String, u16)| {
+        let words = spoken(name);
+        let prompts = if words == *name { Vec::new() } else { vec![words] };
+        Class { prompts, ..Class::new(id, name) }
+    };
+    Ok(Legend::new(names.iter().zip(1u16..).map(class).collect())?)
 }
 
 /// A class name as words: `AnnualCrop`, `annual_crop` and `annual-crop` become `annual crop`; names with blanks stay as they are.

@@ -1,13 +1,14 @@
 //! PNG and JPEG images as rasters: bands red, green, blue (or grey), no place on the ground.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use geoglot_core::{Band, Grid, Registry, Unit, Window};
 use geoglot_raster::{BandSource, Error, Result, SampleType, Tile, check_request};
 use ndarray::{Array2, Array3, s};
 use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::{ZByteReaderTrait, ZCursor};
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
@@ -57,19 +58,15 @@ impl ImageSource {
         let kind = kind_of(path)?.ok_or_else(|| Error::format(path, "is neither a PNG nor a JPEG image"))?;
         let (width, height, channels, sample) = match kind {
             Kind::Png => {
-                let reader = png_reader(path)?;
+                let reader = png_reader(path, buffered(path)?)?;
                 let info = reader.info();
                 let (color, depth) = reader.output_color_type();
                 let sample = if depth == png::BitDepth::Sixteen { SampleType::U16 } else { SampleType::U8 };
                 (info.width as usize, info.height as usize, color.samples(), sample)
             }
             Kind::Jpeg => {
-                let mut decoder = JpegDecoder::new_with_options(buffered(path)?, jpeg_options());
-                decoder.decode_headers().map_err(|e| damaged(path, "JPEG", &e))?;
-                let (width, height) =
-                    decoder.dimensions().ok_or_else(|| damaged(path, "JPEG", &"no size is stated"))?;
-                let grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
-                (width, height, if grey { 1 } else { 3 }, SampleType::U8)
+                let (width, height, channels) = jpeg_size(path, buffered(path)?)?;
+                (width, height, channels, SampleType::U8)
             }
         };
         if width == 0 || height == 0 || width.saturating_mul(height) > MOST_PIXELS {
@@ -89,8 +86,8 @@ impl ImageSource {
 
     fn decode(&self) -> Result<Decoded> {
         let decoded = match self.kind {
-            Kind::Png => decode_png(&self.path)?,
-            Kind::Jpeg => decode_jpeg(&self.path, self.bands.len())?,
+            Kind::Png => decode_png(&self.path, png_reader(&self.path, buffered(&self.path)?)?)?,
+            Kind::Jpeg => decode_jpeg(&self.path, buffered(&self.path)?, self.bands.len())?,
         };
         if (decoded.width, decoded.height) != (self.grid.width, self.grid.height)
             || decoded.values.len() != decoded.width * decoded.height * decoded.channels
@@ -111,11 +108,15 @@ fn kind_of(path: &Path) -> Result<Option<Kind>> {
     let mut taken = Vec::new();
     file.take(8).read_to_end(&mut taken).map_err(|e| Error::io(path, "read", e))?;
     start[..taken.len()].copy_from_slice(&taken);
-    Ok(match start {
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n'] => Some(Kind::Png),
+    Ok(kind_of_bytes(&start))
+}
+
+fn kind_of_bytes(bytes: &[u8]) -> Option<Kind> {
+    match bytes {
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Kind::Png),
         [0xff, 0xd8, 0xff, ..] => Some(Kind::Jpeg),
         _ => None,
-    })
+    }
 }
 
 /// The file as a stream: what lies behind the image, or is no image, is never held.
@@ -127,14 +128,13 @@ fn damaged(path: &Path, kind: &str, problem: &dyn std::fmt::Display) -> Error {
     Error::format(path, format!("is a damaged {kind} image ({problem}); fetch it again"))
 }
 
-fn png_reader(path: &Path) -> Result<png::Reader<BufReader<File>>> {
-    let mut decoder = png::Decoder::new_with_limits(buffered(path)?, png::Limits { bytes: MOST_PIXELS * 8 });
+fn png_reader<R: BufRead + Seek>(path: &Path, source: R) -> Result<png::Reader<R>> {
+    let mut decoder = png::Decoder::new_with_limits(source, png::Limits { bytes: MOST_PIXELS * 8 });
     decoder.set_transformations(png::Transformations::EXPAND);
     decoder.read_info().map_err(|e| damaged(path, "PNG", &e))
 }
 
-fn decode_png(path: &Path) -> Result<Decoded> {
-    let mut reader = png_reader(path)?;
+fn decode_png<R: BufRead + Seek>(path: &Path, mut reader: png::Reader<R>) -> Result<Decoded> {
     let size = reader.output_buffer_size().ok_or_else(|| damaged(path, "PNG", &"its size overflows"))?;
     let mut bytes = vec![0; size];
     let frame = reader.next_frame(&mut bytes).map_err(|e| damaged(path, "PNG", &e))?;
@@ -152,13 +152,71 @@ fn jpeg_options() -> DecoderOptions {
     DecoderOptions::default().set_strict_mode(true).set_max_width(1 << 16).set_max_height(1 << 16)
 }
 
-fn decode_jpeg(path: &Path, channels: usize) -> Result<Decoded> {
+/// Width, height and channels that a JPEG states.
+fn jpeg_size<R: ZByteReaderTrait>(path: &Path, source: R) -> Result<(usize, usize, usize)> {
+    let mut decoder = JpegDecoder::new_with_options(source, jpeg_options());
+    decoder.decode_headers().map_err(|e| damaged(path, "JPEG", &e))?;
+    let (width, height) = decoder.dimensions().ok_or_else(|| damaged(path, "JPEG", &"no size is stated"))?;
+    let grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
+    Ok((width, height, if grey { 1 } else { 3 }))
+}
+
+fn decode_jpeg<R: ZByteReaderTrait>(path: &Path, source: R, channels: usize) -> Result<Decoded> {
     let color = if channels == 1 { ColorSpace::Luma } else { ColorSpace::RGB };
     let options = jpeg_options().jpeg_set_out_colorspace(color);
-    let mut decoder = JpegDecoder::new_with_options(buffered(path)?, options);
+    let mut decoder = JpegDecoder::new_with_options(source, options);
     let pixels = decoder.decode().map_err(|e| damaged(path, "JPEG", &e))?;
     let (width, height) = decoder.dimensions().unwrap_or_default();
     Ok(Decoded { width, height, channels, values: pixels.into_iter().map(f32::from).collect() })
+}
+
+/// A PNG or JPEG held in memory.
+pub(crate) struct Picture {
+    /// Values, [H, W, C]: grey or red, green, blue.
+    pub values: Array3<f32>,
+    /// Where it is not transparent, [H, W].
+    pub mask: Array2<bool>,
+    /// Bytes or 16-bit numbers.
+    pub sample: SampleType,
+}
+
+/// Decodes a PNG or JPEG of at most `most` values; `None` for other formats. `path` names it in messages.
+///
+/// # Errors
+/// [`Error::Format`] for damaged and for larger images.
+pub(crate) fn decode_picture(path: &Path, bytes: &[u8], most: usize) -> Result<Option<Picture>> {
+    let fits =
+        |width: usize, height: usize, channels: usize| match width.saturating_mul(height).saturating_mul(channels) {
+            1.. if width.saturating_mul(height).saturating_mul(channels) <= most => Ok(()),
+            _ => Err(Error::format(
+                path,
+                format!("has {width}×{height} pixels of {channels} values; at most {most} values are decoded"),
+            )),
+        };
+    let (decoded, sample) = match kind_of_bytes(bytes) {
+        None => return Ok(None),
+        Some(Kind::Png) => {
+            let reader = png_reader(path, Cursor::new(bytes))?;
+            let (color, depth) = reader.output_color_type();
+            fits(reader.info().width as usize, reader.info().height as usize, color.samples())?;
+            let sample = if depth == png::BitDepth::Sixteen { SampleType::U16 } else { SampleType::U8 };
+            (decode_png(path, reader)?, sample)
+        }
+        Some(Kind::Jpeg) => {
+            let (width, height, channels) = jpeg_size(path, ZCursor::new(bytes))?;
+            fits(width, height, channels)?;
+            (decode_jpeg(path, ZCursor::new(bytes), channels)?, SampleType::U8)
+        }
+    };
+    let shape = (decoded.height, decoded.width, decoded.channels);
+    let all = Array3::from_shape_vec(shape, decoded.values)
+        .map_err(|e| Error::format(path, format!("has an impossible size: {e}")))?;
+    // Two channels are grey and alpha, four are colours and alpha.
+    let colors = if decoded.channels.is_multiple_of(2) { decoded.channels - 1 } else { decoded.channels };
+    let mask = Array2::from_shape_fn((decoded.height, decoded.width), |(r, c)| {
+        decoded.channels == colors || all[(r, c, colors)] > 0.0
+    });
+    Ok(Some(Picture { values: all.slice(s![.., .., ..colors]).to_owned(), mask, sample }))
 }
 
 impl BandSource for ImageSource {

@@ -35,11 +35,13 @@ mod nomenclature;
 mod read;
 mod text_lists;
 
+pub(crate) use dataset::legend_of;
 pub use dataset::{Dataset, DatasetOptions, Item, Labelling, Split};
 pub use detect::Format;
 pub use error::{Error, Result};
 #[doc(hidden)]
 pub use geobench_record::fuzz_record;
 pub use image::ImageSource;
+pub(crate) use image::decode_picture;
 pub use nomenclature::Nomenclature;
 pub use read::Pixels;

@@ -30,6 +30,12 @@ pub trait Images: Sync {
     /// File of image `i`, for messages and exports.
     fn path(&self, i: usize) -> PathBuf;
 
+    /// All images in the order of pass `turn`, where some orders are read much faster than others; none: any order will do.
+    fn order(&self, seed: u64, turn: usize) -> Option<Vec<usize>> {
+        let _ = (seed, turn);
+        None
+    }
+
     /// Physical values of image `i`, [C, H, W], NaN where there is no data.
     ///
     /// # Errors
@@ -147,7 +153,11 @@ pub fn epoch_plan(data: &PretrainData<'_>, options: &PretrainOptions, epoch: usi
             let turns = Symmetry::draw(seeds.value(&format!("contrastive/turn/{number}")), turn, count);
             let mut rng = seeds.stream(&format!("contrastive/draw/{number}/{turn}"));
             let draws: Vec<[f64; 4]> = (0..count).map(|_| std::array::from_fn(|_| rng.random::<f64>())).collect();
-            for items in sampler.epoch(turn).into_iter().take(full.min(wanted - pass * full)) {
+            let batches = match modality.images.order(order, turn) {
+                Some(all) => all.chunks(options.batch).map(<[usize]>::to_vec).collect(),
+                None => sampler.epoch(turn),
+            };
+            for items in batches.into_iter().take(full.min(wanted - pass * full)) {
                 let text = |&i: &usize| {
                     let own = &modality.texts[i];
                     own[((draws[i][3] * own.len() as f64) as usize).min(own.len() - 1)]

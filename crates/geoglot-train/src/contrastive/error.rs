@@ -21,6 +21,9 @@ pub enum PretrainError {
     /// Images and captions.
     #[error(transparent)]
     Dataset(#[from] datasets::Error),
+    /// Shards.
+    #[error(transparent)]
+    Shards(#[from] geoglot_data::shards::Error),
     /// Towers and preprocessing.
     #[error(transparent)]
     Tower(#[from] geoglot_models::Error),

@@ -3,7 +3,8 @@
 //!
 //! # Brief overview
 //! 1. A [`PretrainRecipe`] names image sets, the tower's size, the text tower and the training options;
-//! 2. [`DatasetImages`] are the images of one modality (equal bands), read once and kept while they fit in memory;
+//! 2. [`DatasetImages`] are the images of one modality (equal bands), read once and kept while they fit in memory, [`ShardImages`] those of
+//!    shards, read as they are needed;
 //! 3. [`epoch_plan`] draws batches, captions and crops from the seed and the epoch alone; a batch holds one modality;
 //! 4. [`pretrain`] trains: AdamW with parameter groups, linear warm-up, half a cosine, exact gradients of large batches in parts, a
 //!    checkpoint an epoch, exact resume;
@@ -21,6 +22,7 @@ mod images;
 mod model;
 mod objective;
 mod recipe;
+mod shards;
 
 pub use batches::{Batch, Crop, Images, Modality, PretrainData, epoch_plan};
 pub use distill::{DistillSection, HeadKind, Teacher};
@@ -32,6 +34,7 @@ pub use images::DatasetImages;
 pub use model::Contrast;
 pub use objective::{pairs, sigmoid_loss};
 pub use recipe::{ImageSet, Loss, PretrainOptions, PretrainRecipe, PretrainText, SetsSection, TowerSection};
+pub use shards::ShardImages;
 
 #[cfg(test)]
 mod distill_tests;

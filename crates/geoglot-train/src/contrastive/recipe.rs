@@ -95,7 +95,7 @@ pub struct ImageSet {
     /// Name in messages; the path when none is given.
     #[serde(default)]
     pub name: String,
-    /// Folder or list file, as [`geoglot_data::datasets::Dataset::open`] reads it.
+    /// Folder or list file, as [`geoglot_data::datasets::Dataset::open`] reads it, or a folder of shards ([`geoglot_data::shards`]).
     pub path: String,
     /// Part that trains; `train` when the set is divided, else everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]

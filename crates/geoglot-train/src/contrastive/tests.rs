@@ -231,3 +231,64 @@ fn the_start_can_be_taken_to_another_program() {
     assert_eq!(start.info("projection.weight").unwrap().shape, [384, 16]);
     assert_eq!(recipe.train.targets, Targets::SameLabel);
 }
+
+/// Shards of a toy, one caption an image, and its images read from them.
+fn in_shards(toy: &Toy, folder: &std::path::Path, size: u64) -> ShardImages {
+    use geoglot_data::shards::{Image, OnFault, ReadOptions, Sample, ShardFolder, ShardWriter, WriteOptions};
+    let mut writer =
+        ShardWriter::create(folder, "toy", WriteOptions { samples: size, ..WriteOptions::default() }).unwrap();
+    // Floats are physical: the toy's bands describe counts.
+    let bands: Vec<Band> =
+        toy.bands.iter().map(|b| Band { scale: 1.0, offset: 0.0, nodata: None, ..b.clone() }).collect();
+    for (i, image) in toy.images.iter().enumerate() {
+        let image = Image::F32(image.view().permuted_axes([1, 2, 0]).as_standard_layout().into_owned());
+        writer.write(&Sample::new(format!("toy-{i}"), image, vec!["some words".into()]), &bands).unwrap();
+    }
+    writer.finish().unwrap();
+    let shards = ShardFolder::open(folder).unwrap();
+    let catalogue = std::sync::Arc::new(shards.catalogue(&ReadOptions::default(), OnFault::Fail).unwrap());
+    let stored = shards.bands(&catalogue.modalities()[0], Registry::builtin(), None, None).unwrap();
+    ShardImages::new(catalogue, 0, stored, &[]).unwrap()
+}
+
+#[test]
+fn images_in_shards_train_the_same_tower_as_images_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let device = Device::flex();
+    let toys = [Toy::new(rgb(), 21, 1), Toy::new(five(), 13, 2)];
+    let shards = [in_shards(&toys[0], &dir.path().join("a"), 6), in_shards(&toys[1], &dir.path().join("b"), 6)];
+    let recipe = recipe(&["train.epochs=2"]);
+    let memory = data(&[&toys[0], &toys[1]]);
+    let config = recipe.model.config(memory.texts.ncols());
+    let mut streamed = data(&[&toys[0], &toys[1]]);
+    streamed.modalities.iter_mut().zip(&shards).for_each(|(m, images)| m.images = images);
+    let train = |data: &PretrainData<'_>| pretrain(&config, data, &recipe.train, None, &device, &mut Silent).unwrap();
+    let (a, b) = (train(&memory), train(&streamed));
+    assert_eq!(flatten(&a.model), flatten(&b.model));
+    assert!(shards[0].path(3).to_string_lossy().ends_with("shard-000000.tar/toy-3"));
+    assert_eq!(shards[0].read(20).unwrap(), toys[0].images[20]);
+}
+
+#[test]
+fn large_sets_in_shards_are_read_shard_by_shard() {
+    let dir = tempfile::tempdir().unwrap();
+    let toy = Toy { bands: rgb(), images: vec![Array3::from_elem((3, 2, 2), 7.0); 5000] };
+    let images = in_shards(&toy, dir.path(), 500);
+    let order = images.order(3, 1).unwrap();
+    let mut sorted = order.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..5000).collect::<Vec<_>>());
+    assert_eq!(images.order(3, 1).unwrap(), order);
+    assert_ne!(images.order(3, 2).unwrap(), order);
+    // The first draws come from the first shards of the pass only.
+    let early: std::collections::BTreeSet<usize> = order[..100].iter().map(|i| i / 500).collect();
+    assert!(early.len() <= 9, "{early:?}");
+    let mut options = recipe(&[]).train;
+    options.batch = 50;
+    let data = data(&[&toy]);
+    let mut data = PretrainData { texts: data.texts.clone(), modalities: data.modalities };
+    data.modalities[0].images = &images;
+    let plan = epoch_plan(&data, &options, 0).unwrap();
+    let seen: std::collections::BTreeSet<usize> = plan.iter().flat_map(|b| b.items.iter().copied()).collect();
+    assert_eq!((plan.len(), seen.len()), (100, 5000));
+}

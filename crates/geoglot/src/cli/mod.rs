@@ -14,6 +14,7 @@ mod models;
 mod pretrain;
 mod progress;
 mod protocols;
+mod shards;
 mod synth;
 mod train;
 
@@ -58,6 +59,8 @@ enum Command {
     Embed(Box<embed::Args>),
     /// Archives of embeddings: make, fill, search in words, export, check
     Index(index::Args),
+    /// Image–text pairs in WebDataset shards: write, describe, check
+    Shards(shards::Args),
     /// Generate aligned synthetic scenes of any sensors with labels, legend, facts and captions
     Synth(synth::Args),
     /// List, fetch and show models
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Classify(args) => classify::run(args),
         Command::Embed(args) => embed::run(*args),
         Command::Index(args) => index::run(args),
+        Command::Shards(args) => shards::run(args),
         Command::Synth(args) => synth::run(args),
         Command::Models(args) => models::run(args),
     };

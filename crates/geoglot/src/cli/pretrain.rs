@@ -37,7 +37,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     print_warnings(&prepared.warnings);
     for (set, bands) in prepared.sets.iter().zip(&prepared.bands) {
         let names: Vec<String> = bands.bands.iter().map(|b| b.label()).collect();
-        eprintln!("{}: {} images, bands {}", set.0, set.1.items().len(), names.join(", "));
+        eprintln!("{}: {} images, bands {}", set.0, set.1.len(), names.join(", "));
     }
     eprintln!("{} different texts in the space {}", prepared.texts.len(), prepared.space);
     run.stage("prepare");

@@ -1,5 +1,6 @@
 //! Contrastive pre-training of an any-band tower from a recipe.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,20 +11,21 @@ use ndarray::Array2;
 
 use crate::core::{BandUse, Registry, RunManifest, atomic, prompt};
 use crate::data::datasets::{Dataset, DatasetOptions, Item, Split};
+use crate::data::shards::{OnFault, ReadOptions, ShardFolder};
 use crate::models::hub::Hub;
 use crate::models::mmlgnet::sha256;
 use crate::models::text::{SpaceId, TextTower};
 use crate::models::vision::{ImageOptions, TowerFiles, VisionConfig, load_image_tower};
 use crate::train::contrastive::{
-    Beginning, DatasetImages, DistillSection, Images, Modality, PretrainData, PretrainRecipe, Pretrained, Teacher,
-    pretrain_with, save_tower,
+    Beginning, DatasetImages, DistillSection, ImageSet, Images, Modality, PretrainData, PretrainRecipe, Pretrained,
+    ShardImages, Teacher, pretrain_with, save_tower,
 };
 use crate::train::{Ended, Observer, RunFolder};
 
 /// A recipe's images and texts, ready to train on.
 pub struct Prepared {
     /// The image sets with their names and weights.
-    pub sets: Vec<(String, DatasetImages, f64)>,
+    pub sets: Vec<(String, Box<dyn Images>, f64)>,
     /// The different texts.
     pub texts: IndexSet<String>,
     /// Their features, [N, D].
@@ -47,11 +49,25 @@ impl Prepared {
     /// Sets that cannot be read or have neither captions nor classes, texts the tower refuses.
     pub fn new(recipe: &PretrainRecipe, registry: &Registry, tower: &dyn TextTower) -> anyhow::Result<Self> {
         let templates = recipe.text.templates.resolve()?;
-        let (mut sets, mut owned, mut bands, mut warnings) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut sets: Vec<(String, Box<dyn Images>, f64)> = Vec::new();
+        let (mut owned, mut bands, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
         let mut texts = IndexSet::new();
         let budget = recipe.data.cache_mib.saturating_mul(1 << 20) / recipe.data.set.len();
         for section in &recipe.data.set {
             let path = recipe.path(section)?;
+            if ShardFolder::recognises(&path) {
+                for set in shard_sets(&path, section, registry, &templates)? {
+                    bands.push(BandUse {
+                        input: set.name.clone(),
+                        path: path.display().to_string(),
+                        bands: set.images.bands().to_vec(),
+                    });
+                    let own = |all: Vec<String>| all.into_iter().map(|t| texts.insert_full(t).0).collect();
+                    owned.push(set.texts.into_iter().map(own).collect());
+                    sets.push((set.name, Box::new(set.images), section.weight));
+                }
+                continue;
+            }
             let options = DatasetOptions {
                 sensor: section.sensor.clone(),
                 layout: section.layout.clone(),
@@ -88,7 +104,7 @@ impl Prepared {
                 path: path.display().to_string(),
                 bands: images.bands().to_vec(),
             });
-            sets.push((name, images, section.weight));
+            sets.push((name, Box::new(images), section.weight));
         }
         let list: Vec<String> = texts.iter().cloned().collect();
         let features = tower.encode(&list)?;
@@ -102,7 +118,7 @@ impl Prepared {
         let sets = self.sets.iter().zip(&self.owned);
         let modalities = sets.map(|((name, images, weight), texts)| Modality {
             name: name.clone(),
-            images,
+            images: images.as_ref(),
             texts: texts.clone(),
             weight: *weight,
         });
@@ -135,6 +151,54 @@ impl Prepared {
         }
         Ok(parts.to_string())
     }
+}
+
+/// The images of one modality of a folder of shards with their texts.
+struct ShardSet {
+    name: String,
+    images: ShardImages,
+    texts: Vec<Vec<String>>,
+}
+
+/// Every modality in the shards at `path`.
+fn shard_sets(
+    path: &Path,
+    section: &ImageSet,
+    registry: &Registry,
+    templates: &[String],
+) -> anyhow::Result<Vec<ShardSet>> {
+    let name = if section.name.is_empty() { path.display().to_string() } else { section.name.clone() };
+    if section.split.is_some() {
+        bail!(
+            "{name}: shards are not divided into parts; write each part into a folder of its own and leave `split` out"
+        );
+    }
+    let folder = ShardFolder::open(path)?;
+    let options = ReadOptions { teachers: false, ..ReadOptions::default() };
+    let catalogue = Arc::new(folder.catalogue(&options, OnFault::Fail)?);
+    let entries = catalogue.entries();
+    let words: HashMap<String, Vec<String>> = match entries.iter().all(|e| e.classes.is_empty()) {
+        true => HashMap::new(),
+        false => {
+            let legend = catalogue.legend()?;
+            let words = prompt::ensemble(&legend, templates)?;
+            legend.classes.iter().map(|c| c.name.clone()).zip(words).collect()
+        }
+    };
+    let several = catalogue.modalities().len() > 1;
+    let mut sets = Vec::new();
+    for (number, modality) in catalogue.modalities().iter().enumerate() {
+        let stored = folder.bands(modality, registry, section.sensor.as_deref(), section.layout.as_deref())?;
+        let images = ShardImages::new(catalogue.clone(), number, stored, &section.bands)?;
+        let texts = images.items().iter().map(|&i| {
+            let of_classes = || entries[i].classes.iter().flat_map(|c| words[c].iter().cloned()).collect();
+            if entries[i].texts.is_empty() { of_classes() } else { entries[i].texts.clone() }
+        });
+        let texts = texts.collect();
+        let name = if several { format!("{name} ({modality})") } else { name.clone() };
+        sets.push(ShardSet { name, images, texts });
+    }
+    Ok(sets)
 }
 
 /// A trained tower on disk.
