@@ -81,6 +81,11 @@ pub fn pretrain_with(
     observer: &mut dyn Observer,
 ) -> Result<Pretrained> {
     data.check(config.vit.output())?;
+    // First of all, so that another run's checkpoint is refused before a teacher looks at every image.
+    let checkpoint = match keep {
+        Some(place) if place.resume => Checkpoint::load(place.folder, place.run)?,
+        _ => None,
+    };
     let Beginning { start, teachers } = beginning;
     let inputs = Inputs::bind(config, data)?;
     let lessons =
@@ -94,10 +99,7 @@ pub fn pretrain_with(
     let labels: Vec<&str> = lessons.iter().map(|l| l.teacher.section.label()).collect();
     let (student, optimizer) = optimizer(student, &labels, options)?;
     let mut run = Run { student, optimizer, ema: None, history: Vec::new(), steps: steps_per_epoch * options.epochs };
-    if let Some(place) = keep
-        && place.resume
-        && let Some(checkpoint) = Checkpoint::load(place.folder, place.run)?
-    {
+    if let (Some(place), Some(checkpoint)) = (keep, checkpoint) {
         run = run.restore(checkpoint, &Checkpoint::path(place.folder))?;
     }
     let mut ended = Ended::Finished;
