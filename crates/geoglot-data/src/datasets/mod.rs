@@ -35,9 +35,11 @@ mod nomenclature;
 mod read;
 mod text_lists;
 
+pub(crate) use dataset::spoken;
 pub use dataset::{Dataset, DatasetOptions, Item, Labelling, Split};
 pub use detect::Format;
 pub use error::{Error, Result};
 pub use image::ImageSource;
 pub use nomenclature::Nomenclature;
 pub use read::Pixels;
+pub(crate) use read::open_source;
