@@ -84,10 +84,11 @@ impl Dataset {
     }
 }
 
-/// Opens a raster, a PNG or a JPEG; the input comes back with the sensor `rgb` where the image cannot be anything else.
+/// Opens a raster, a PNG or a JPEG, these as one band with `variable=grey`; the input comes back with the sensor `rgb` where the image cannot be anything else.
 pub(crate) fn open_source(arg: &SceneArg) -> Result<(SceneArg, Arc<dyn BandSource>)> {
     let source: Arc<dyn BandSource> = if arg.path.is_file() && ImageSource::recognises(&arg.path)? {
-        Arc::new(ImageSource::open(&arg.path)?)
+        let image = ImageSource::open(&arg.path)?;
+        Arc::new(if arg.variable.as_deref() == Some("grey") { image.grey() } else { image })
     } else {
         geoglot_raster::open(&arg.path, &arg.source_options())?
     };

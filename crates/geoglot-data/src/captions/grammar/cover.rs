@@ -136,7 +136,7 @@ impl Draw<'_> {
             let choices = [
                 format!("{} {} all of {whole}.", capital(&a.words), a.verb("covers", "cover")),
                 format!("{} contains a single land cover type: {a}.", capital(&whole)),
-                format!("Nothing but {a} is to be seen in {whole}."),
+                format!("Nothing but {a} can be seen in {whole}."),
             ];
             return vec![self.pick(&choices)];
         }

@@ -87,7 +87,7 @@ impl Draw<'_> {
         let name = capital(&water.words);
         let opening = [
             format!("{name} {} {p} of {whole}.", water.verb("covers", "cover")),
-            format!("In {whole}, {p} of the area {} under {water}.", "lies"),
+            format!("In {whole}, {p} of the area lies under {water}."),
             format!("{} shows {water} on {p} of the {}.", capital(&this), self.area()),
         ];
         sentences.push(self.pick(&opening));
@@ -100,7 +100,7 @@ impl Draw<'_> {
         sentences
     }
 
-    fn flood_place(&mut self, facts: &FloodFacts, layout: &Layout) -> String {
+    fn flood_place(&self, facts: &FloodFacts, layout: &Layout) -> String {
         let it = if facts.water.plural { "They are" } else { "It is" };
         if layout.position.is_local() {
             return format!("{it} found {}.", layout.position.phrase());
@@ -115,17 +115,16 @@ impl Draw<'_> {
         ];
         match pairs.into_iter().find(|(more, less, ..)| *more >= 1.5 * less && *more > 0.0) {
             Some((_, _, more, less)) => {
-                format!("{it} found across the whole image, more of it in the {more} half than in the {less} half.")
-                    .replace(
-                        "They are found across the whole image, more of it",
-                        "They are found across the whole image, more of them",
-                    )
+                let of_it = if facts.water.plural { "them" } else { "it" };
+                format!(
+                    "{it} found across the whole image, more of {of_it} in the {more} half than in the {less} half."
+                )
             }
             None => format!("{it} spread across the whole image."),
         }
     }
 
-    fn flood_regions(&mut self, facts: &FloodFacts, layout: &Layout) -> Option<String> {
+    fn flood_regions(&self, facts: &FloodFacts, layout: &Layout) -> Option<String> {
         let part = 100.0 * layout.largest.percent / facts.percent.max(1e-9);
         let largest = share(layout.largest.percent);
         let area = self.area();

@@ -4,7 +4,7 @@ use super::Draw;
 use crate::captions::noun::{capital, list, number};
 
 impl Draw<'_> {
-    fn names(&mut self) -> Vec<String> {
+    fn names(&self) -> Vec<String> {
         self.facts.labels.iter().map(|n| n.words.clone()).collect()
     }
 
@@ -44,7 +44,7 @@ impl Draw<'_> {
             1 => vec![
                 format!("The land cover of {this} is {all}."),
                 format!("{} shows a single kind of land cover: {all}.", capital(&this)),
-                format!("All that is labelled in {this} is {all}."),
+                format!("{} can be seen in {this}.", capital(&all)),
             ],
             _ => vec![
                 format!("{} contains {count} kinds of land cover: {all}.", capital(&this)),
