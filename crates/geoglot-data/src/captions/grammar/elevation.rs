@@ -1,7 +1,7 @@
 //! Wording of heights.
 
 use super::{Draw, metres};
-use crate::captions::facts::{Above, ElevationFacts, Extreme, Terrain};
+use crate::captions::facts::{Above, ElevationFacts, Extreme, Facts, Terrain};
 use crate::captions::noun::{Noun, capital};
 
 impl Draw<'_> {
@@ -115,12 +115,20 @@ impl Draw<'_> {
             let opening = [
                 format!("{} shows {terrain} with a relief of {relief}.", capital(&this)),
                 format!("The ground in {this} is {}, with a relief of {relief}.", adjective(facts.terrain)),
-                format!("{} spans a relief of {relief}: {terrain}.", capital(&this)),
+                format!("With a relief of {relief}, {this} shows {terrain}."),
             ];
             sentences.push(self.pick(&opening));
+            let same = facts.highest.class.is_some() && facts.highest.class == facts.lowest.class;
             let said = |name: &str, extreme: &Extreme, height: &str| {
-                let cover = extreme.class.as_ref().map_or(String::new(), |n| format!(" and is covered by {n}"));
-                format!("{name} lies at {height}{}{cover}", place(extreme))
+                let cover = extreme.class.as_ref().filter(|_| !same);
+                let cover = cover.map_or(String::new(), |n| format!(" and is covered by {n}"));
+                match extreme.position {
+                    p if p.is_local() && p.phrase().starts_with("mainly") => {
+                        let comma = if cover.is_empty() { "" } else { "," };
+                        format!("{name} lies at {height}, {}{comma}{cover}", p.phrase())
+                    }
+                    _ => format!("{name} lies at {height}{}{cover}", place(extreme)),
+                }
             };
             let pairs = [
                 format!(
@@ -135,12 +143,19 @@ impl Draw<'_> {
                 ),
             ];
             sentences.push(self.pick(&pairs));
+            if let Some(class) = facts.highest.class.as_ref().filter(|_| same) {
+                sentences.push(format!("Both are covered by {class}."));
+            }
             if self.pick(&[true, false]) {
                 sentences.push(format!("The mean elevation is {}.", say(facts.mean)));
             }
         }
         if self.facts.cover.is_some() {
-            sentences.extend(self.cover_shares());
+            // Land cover is of the ground, not of the map.
+            let area = Facts { image: "area".into(), ..self.facts.clone() };
+            let mut draw = Draw { facts: &area, rng: self.rng.clone() };
+            sentences.extend(draw.cover_shares());
+            self.rng = draw.rng;
         } else {
             sentences.extend(self.validity());
         }

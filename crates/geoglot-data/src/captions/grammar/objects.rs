@@ -1,14 +1,28 @@
 //! Wording of counted objects.
 
+use indexmap::IndexMap;
+
 use super::Draw;
 use crate::captions::facts::{CategoryFact, ObjectFacts};
 use crate::captions::noun::{capital, either, list, number};
-use crate::captions::place::Place;
+use crate::captions::place::{Place, Position};
 
-/// `two cars in the upper left`.
-fn placed(category: &CategoryFact) -> String {
-    let counted = category.thing.counted(category.count);
-    if category.position.is_local() { format!("{counted} {}", category.position.phrase()) } else { counted }
+/// `two cars in the upper left`; what lies in the same place is named together.
+fn placed(categories: &[CategoryFact]) -> String {
+    let mut groups: IndexMap<String, Vec<String>> = IndexMap::new();
+    for category in categories {
+        let local = category.position.is_local();
+        let place = if local { category.position.phrase() } else { String::new() };
+        groups.entry(place).or_default().push(category.thing.counted(category.count));
+    }
+    let alone = groups.len() == 1;
+    let said = groups.into_iter().map(|(place, counted)| match place.as_str() {
+        "" => list(&counted),
+        // A comma where nothing else is listed.
+        _ if alone && place.starts_with("mainly") => format!("{}, {place}", list(&counted)),
+        _ => format!("{} {place}", list(&counted)),
+    });
+    list(&said.collect::<Vec<_>>())
 }
 
 impl Draw<'_> {
@@ -34,10 +48,7 @@ impl Draw<'_> {
             let all: Vec<String> = facts.found.iter().take(n).map(|c| c.thing.counted(c.count)).collect();
             list(&all)
         };
-        let places = |n: usize| {
-            let all: Vec<String> = facts.found.iter().take(n).map(placed).collect();
-            list(&all)
-        };
+        let places = |n: usize| placed(&facts.found[..n]);
         let n = facts.found.len();
         // All categories or none: a caption that leaves some out must not seem to name them all.
         let among = |n: usize| if n < facts.found.len() { "among others " } else { "" };
@@ -51,7 +62,8 @@ impl Draw<'_> {
         let local: Vec<&CategoryFact> = facts.found.iter().filter(|c| c.position.is_local()).collect();
         if !local.is_empty() {
             let category = self.pick(&local);
-            choices.push(vec![capital(&format!("{} of {this}.", placed(category)))]);
+            let (counted, place) = (category.thing.counted(category.count), category.position.phrase());
+            choices.push(vec![capital(&format!("{counted} {place} of {this}."))]);
         }
         if n > 1 {
             let names: Vec<&str> = facts
@@ -89,14 +101,20 @@ impl Draw<'_> {
         let opening = [
             format!("{} contains {}.", capital(&this), list(&counted)),
             format!("{} can be seen in {this}.", capital(&list(&counted))),
-            match total {
+            match facts.found.len() {
                 1 => format!("{} shows {}.", capital(&this), list(&counted)),
-                n => format!("{} shows {} objects: {}.", capital(&this), number(n), list(&counted)),
+                _ => format!("{} shows {} objects: {}.", capital(&this), number(total), list(&counted)),
             },
         ];
         let mut sentences = vec![self.pick(&opening)];
-        for category in facts.found.iter().take(3) {
-            sentences.extend(where_they_are(category));
+        let first = facts.found[0].position;
+        if facts.found.len() > 1 && first.is_local() && facts.found.iter().all(|c| c.position.place == first.place) {
+            let together = facts.found.iter().map(|c| c.position.percent).fold(100.0, f64::min);
+            sentences.push(format!("They are {}.", Position { percent: together, ..first }.phrase()));
+        } else {
+            for category in facts.found.iter().take(3) {
+                sentences.extend(where_they_are(category));
+            }
         }
         if !absent.is_empty() && self.pick(&[true, false]) {
             sentences.push(format!("There are no {}.", either(&absent)));
