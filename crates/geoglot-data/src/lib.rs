@@ -8,12 +8,15 @@
 //!
 //! [`datasets`] reads published evaluation sets: scenes with labels and captions.
 //!
+//! [`captions`] builds image–text data: facts of labels, heights, masks and boxes, and words for them.
+//!
 //! [`shards`] keeps image–text pairs of any sensor in WebDataset tar files and streams batches from them.
 //!
 //! [`synth`] generates aligned scenes with labels for the demo, the tests and the benchmarks.
 #![warn(missing_docs)]
 
 mod augment;
+pub mod captions;
 pub mod datasets;
 mod error;
 mod patches;

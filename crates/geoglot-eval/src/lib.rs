@@ -41,8 +41,8 @@ pub use error::{Error, Result};
 pub use interval::{Interval, mean_std, percentile};
 pub use metrics::ConfusionMatrix;
 pub use report::{
-    AblationReport, AblationRow, AblationTable, Honesty, MethodResult, ProtocolReport, Report, ReportFiles,
-    ReportImage, Role, Section, SplitNote,
+    AblationReport, AblationRow, AblationTable, CaptionExample, CaptionGroup, CaptionReport, Honesty, MethodResult,
+    ProtocolReport, Report, ReportFiles, ReportImage, Role, Section, SplitNote,
 };
 pub use scores::{ClassScores, FoldScores, Scores, over_runs};
 pub use test_pixels::{Comparison, TestPixels};

@@ -344,7 +344,7 @@ pub(crate) fn legend_of(names: &[String]) -> Result<Legend> {
 }
 
 /// A class name as words: `AnnualCrop`, `annual_crop` and `annual-crop` become `annual crop`; names with blanks stay as they are.
-pub(super) fn spoken(name: &str) -> String {
+pub(crate) fn spoken(name: &str) -> String {
     if name.contains(' ') {
         return name.to_owned();
     }

@@ -31,6 +31,7 @@ pub struct ImageSource {
     grid: Grid,
     bands: Vec<Band>,
     sample: SampleType,
+    grey: bool,
 }
 
 /// Decoded samples, row by row, channels interleaved.
@@ -81,7 +82,13 @@ impl ImageSource {
             1 | 2 => vec![Band { unit: Unit::DigitalNumber, ..Band::named("grey") }],
             _ => Registry::builtin().sensor("rgb")?.bands.clone(),
         };
-        Ok(Self { path: path.into(), kind, grid: Grid::unreferenced(width, height), bands, sample })
+        Ok(Self { path: path.into(), kind, grid: Grid::unreferenced(width, height), bands, sample, grey: false })
+    }
+
+    /// The image as one band: the mean of red, green and blue. Radar and thermal images are often stored as colour images of three equal channels.
+    pub fn grey(self) -> Self {
+        let bands = vec![Band { unit: Unit::DigitalNumber, ..Band::named("grey") }];
+        Self { bands, grey: true, ..self }
     }
 
     fn decode(&self) -> Result<Decoded> {
@@ -89,6 +96,7 @@ impl ImageSource {
             Kind::Png => decode_png(&self.path, png_reader(&self.path, buffered(&self.path)?)?)?,
             Kind::Jpeg => decode_jpeg(&self.path, buffered(&self.path)?, self.bands.len())?,
         };
+        let decoded = if self.grey { decoded.grey() } else { decoded };
         if (decoded.width, decoded.height) != (self.grid.width, self.grid.height)
             || decoded.values.len() != decoded.width * decoded.height * decoded.channels
             || decoded.channels < self.bands.len()
@@ -99,6 +107,19 @@ impl ImageSource {
             ));
         }
         Ok(decoded)
+    }
+}
+
+impl Decoded {
+    /// One channel for colours, beside the alpha channel if there is one.
+    fn grey(self) -> Self {
+        if self.channels < 3 {
+            return self;
+        }
+        let pixel =
+            |v: &[f32]| std::iter::once((v[0] + v[1] + v[2]) / 3.0).chain(v.get(3).copied()).collect::<Vec<_>>();
+        let values = self.values.chunks_exact(self.channels).flat_map(pixel).collect();
+        Self { channels: self.channels - 2, values, ..self }
     }
 }
 

@@ -35,8 +35,8 @@ mod nomenclature;
 mod read;
 mod text_lists;
 
-pub(crate) use dataset::legend_of;
 pub use dataset::{Dataset, DatasetOptions, Item, Labelling, Split};
+pub(crate) use dataset::{legend_of, spoken};
 pub use detect::Format;
 pub use error::{Error, Result};
 #[doc(hidden)]
@@ -45,3 +45,4 @@ pub use image::ImageSource;
 pub(crate) use image::decode_picture;
 pub use nomenclature::Nomenclature;
 pub use read::Pixels;
+pub(crate) use read::open_source;

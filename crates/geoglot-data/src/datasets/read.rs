@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use geoglot_core::{Band, Grid};
-use geoglot_raster::{BandSource, OpenOptions, SampleType, Scene, SceneArg, SourceOptions, is_placeholder};
+use geoglot_raster::{BandSource, OpenOptions, SampleType, Scene, SceneArg, is_placeholder};
 use ndarray::{Array2, Array3};
 
 use super::dataset::{Dataset, Item};
@@ -72,19 +72,32 @@ impl Dataset {
     fn open_scene(&self, item: &Item) -> Result<Scene> {
         let mut arg =
             SceneArg { sensor: self.sensor.clone(), layout: self.layout.clone(), ..SceneArg::new(&item.path) };
-        let source: Arc<dyn BandSource> = match self.format {
-            Format::GeoBench => geobench::source(&item.path, &mut arg)?,
-            _ if item.path.is_file() && ImageSource::recognises(&item.path)? => {
-                Arc::new(ImageSource::open(&item.path)?)
+        let (arg, source) = match self.format {
+            Format::GeoBench => {
+                let source = geobench::source(&item.path, &mut arg)?;
+                (with_colour(arg, source.as_ref()), source)
             }
-            _ => geoglot_raster::open(&item.path, &SourceOptions::default())?,
+            _ => open_source(&arg)?,
         };
         big_enough(&item.path, source.grid())?;
-        if arg.sensor.is_none() && is_colour(source.as_ref()) {
-            arg.sensor = Some("rgb".into());
-        }
         Ok(Scene::from_sources(vec![(arg, source)], &self.registry, OpenOptions::default())?)
     }
+}
+
+/// Opens a raster, a PNG or a JPEG, these as one band with `variable=grey`; the input comes back with the sensor `rgb` where the image cannot be anything else.
+pub(crate) fn open_source(arg: &SceneArg) -> Result<(SceneArg, Arc<dyn BandSource>)> {
+    let source: Arc<dyn BandSource> = if arg.path.is_file() && ImageSource::recognises(&arg.path)? {
+        let image = ImageSource::open(&arg.path)?;
+        Arc::new(if arg.variable.as_deref() == Some("grey") { image.grey() } else { image })
+    } else {
+        geoglot_raster::open(&arg.path, &arg.source_options())?
+    };
+    Ok((with_colour(arg.clone(), source.as_ref()), source))
+}
+
+fn with_colour(arg: SceneArg, source: &dyn BandSource) -> SceneArg {
+    let colour = arg.sensor.is_none() && is_colour(source);
+    SceneArg { sensor: if colour { Some("rgb".into()) } else { arg.sensor.clone() }, ..arg }
 }
 
 fn big_enough(path: &Path, grid: &Grid) -> Result<()> {

@@ -28,11 +28,11 @@ use indexmap::IndexMap;
 use ndarray::{Array2, Array3};
 
 use crate::Result;
+use crate::captions::Facts;
 
-pub use captions::{Caption, Form};
+pub use captions::Caption;
 pub use classes::legend;
 pub use config::SynthConfig;
-pub use facts::{ClassFact, Facts};
 pub use write::write;
 
 /// Physical values of some bands.
@@ -98,8 +98,8 @@ pub fn generate(config: &SynthConfig, registry: &Registry) -> Result<SynthScene>
     let labels = labels(&land);
     let legend = classes::legend();
     let cloud_mask = clouds.map(|c| c.mask());
-    let facts = facts::measure(&labels, &legend, (&dsm, &dtm), cloud_mask.as_ref(), (config.gsd, config.seed));
-    let captions = captions::captions(&facts, seeds);
+    let facts = facts::measure(&labels, &legend, (&dsm, &dtm), cloud_mask.as_ref(), config.gsd)?;
+    let captions = captions::captions(&facts, seeds)?;
     let grid = Grid {
         crs: Some(Crs::Epsg(32632)),
         transform: Affine::north_up(662_000.0, 5_103_000.0, config.gsd, config.gsd),

@@ -1,4 +1,4 @@
-//! The figures of a report: confusion matrix, training curves, joint space, bars and dots with intervals.
+//! The figures of a report: confusion matrix, training curves, joint space, bars and dots with intervals, histograms of counts.
 //!
 //! Each function makes a [`Figure`], which writes itself as SVG or PNG.
 
@@ -6,6 +6,7 @@ mod axis;
 mod bars;
 mod canvas;
 mod confusion;
+mod counts;
 mod curves;
 mod lines;
 mod scatter;
@@ -14,6 +15,7 @@ mod tiles_texts;
 pub use bars::{Series, class_dots, grouped_bars, grouped_dots};
 pub use canvas::Figure;
 pub use confusion::confusion_matrix;
+pub use counts::{count_histogram, word_bars};
 pub use curves::{Curve, CurvePoint, training_curves};
 pub use lines::{Line, score_lines};
 pub use scatter::joint_space_plot;

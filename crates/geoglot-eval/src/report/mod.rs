@@ -2,6 +2,7 @@
 
 mod ablation;
 mod ablation_html;
+mod captions;
 mod html;
 mod markdown;
 mod model;
@@ -12,6 +13,7 @@ mod protocol_html;
 mod sections;
 
 pub use ablation::{AblationReport, AblationRow, AblationTable};
+pub use captions::{CaptionExample, CaptionGroup, CaptionReport};
 pub(crate) use html::escape;
 pub use model::{Honesty, MethodResult, Report, ReportImage, Role, SplitNote};
 pub use protocol::{ProtocolReport, Section, SectionRow, SectionTable};

@@ -72,7 +72,10 @@ impl DataSection {
 
 impl Recipe {
     /// Replaces `${NAME}` by environment variables. A path that begins with a variable is meant from the current folder, as in every other command.
-    pub(crate) fn expand(text: &str) -> Result<String, RecipeError> {
+    ///
+    /// # Errors
+    /// [`RecipeError::Variable`].
+    pub fn expand(text: &str) -> Result<String, RecipeError> {
         let mut out = String::new();
         let mut rest = text;
         while let Some(start) = rest.find("${") {

@@ -1,6 +1,7 @@
 //! The command line: arguments, exit codes, logging. Each command is one file.
 
 mod ablate;
+mod caption;
 mod classify;
 mod common;
 mod demo;
@@ -49,6 +50,8 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Run the ablations of a recipe: loss direction, text tower, modality, elevation channels
     Ablate(ablate::Args),
+    /// Build captions of images from labels, heights, masks or boxes, with every number checked against them
+    Caption(Box<caption::Args>),
     /// Map a whole scene with a trained model: classes, similarities, confidence
     Map(map::Args),
     /// Merge the weights of image towers, or search for the best ratios on data sets
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Pretrain(args) => pretrain::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Ablate(args) => ablate::run(args),
+        Command::Caption(args) => caption::run(*args),
         Command::Map(args) => map::run(args),
         Command::Merge(args) => merge::run(args),
         Command::Classify(args) => classify::run(args),

@@ -5,6 +5,7 @@
 pub mod ablate;
 pub mod archive;
 pub mod bind;
+pub mod captions;
 pub mod classify;
 pub mod dates;
 pub mod embed;
