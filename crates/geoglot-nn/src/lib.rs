@@ -6,6 +6,7 @@ pub mod conv_block;
 pub mod embedding;
 pub mod losses;
 pub mod ops;
+pub mod segmentation;
 pub mod transformer;
 pub mod vision;
 pub mod weights;
