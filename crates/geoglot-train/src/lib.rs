@@ -4,7 +4,8 @@
 //! 1. A [`Recipe`] names data, split, preprocessing, model, text tower and training options.
 //! 2. [`fit`] trains on normalised scenes and a split, telling an [`Observer`] what happens.
 //! 3. [`checkpoint::Checkpoint`] is written after each epoch; a run continued from it ends with the same weights.
-//! 4. [`history`] and [`tfevents`] log every epoch as JSON lines, CSV and for TensorBoard.
+//! 4. [`contrastive`] trains any-band image towers, [`segmentation`] decode heads on frozen ones.
+//! 5. [`history`] and [`tfevents`] log every epoch as JSON lines, CSV and for TensorBoard.
 #![warn(missing_docs)]
 
 pub mod checkpoint;
@@ -15,6 +16,7 @@ mod flat;
 pub mod history;
 mod objective;
 pub mod recipe;
+pub mod segmentation;
 pub mod tfevents;
 
 pub use error::{Error, Result};

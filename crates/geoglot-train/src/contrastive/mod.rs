@@ -24,6 +24,7 @@ pub use export::{export_start, save_tower};
 pub use fit::{Pretrained, pretrain};
 pub use images::DatasetImages;
 pub use model::Contrast;
+pub(crate) use model::Shrink;
 pub use objective::{pairs, sigmoid_loss};
 pub use recipe::{ImageSet, Loss, PretrainOptions, PretrainRecipe, PretrainText, SetsSection, TowerSection};
 

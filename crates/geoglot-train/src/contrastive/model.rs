@@ -101,7 +101,7 @@ impl<R: Rng> ModuleMapper for First<R> {
 
 /// Multiplies every parameter of two or more axes: the decay of AdamW (Loshchilov and Hutter 2019), which spares biases, norms,
 /// scale and bias of the loss.
-pub(super) struct Shrink(pub f32);
+pub(crate) struct Shrink(pub f32);
 
 impl ModuleMapper for Shrink {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
