@@ -13,6 +13,7 @@ mod models;
 mod pretrain;
 mod progress;
 mod protocols;
+mod segmentation;
 mod synth;
 mod train;
 
@@ -39,7 +40,7 @@ enum Command {
     Demo(demo::Args),
     /// Show what geoglot understands of rasters and models: sensor, bands and wavelengths, grid, nodata, statistics
     Info(info::Args),
-    /// Train a model from a recipe
+    /// Train a model from a recipe: land cover with class prompts, or (kind = "segmentation") a decode head on a frozen image tower
     Train(train::Args),
     /// Train an any-band image tower into the space of a text tower, from images with captions
     Pretrain(pretrain::Args),
@@ -47,7 +48,7 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Run the ablations of a recipe: loss direction, text tower, modality, elevation channels
     Ablate(ablate::Args),
-    /// Map a whole scene with a trained model: classes, similarities, confidence
+    /// Map a whole scene with a trained model: classes, similarities or probabilities, confidence
     Map(map::Args),
     /// Say what images show, in labels of your own words
     Classify(classify::Args),

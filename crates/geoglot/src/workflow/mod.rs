@@ -16,6 +16,7 @@ pub mod map;
 pub mod prepare;
 pub mod pretrain;
 pub mod protocols;
+pub mod segment;
 pub mod similarity;
 pub mod text;
 pub mod tiles;
