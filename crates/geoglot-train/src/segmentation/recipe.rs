@@ -11,7 +11,7 @@
 //! labels = "labels.tif"
 //!
 //! [model]
-//! tower = "geolangbind-b-16"
+//! tower = "geolangbind-b"
 //! tile = 224
 //!
 //! [train]
@@ -106,7 +106,7 @@ pub struct FilePairs {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecoderSection {
-    /// Image tower: a name of `geoglot models list`, a folder (relative to the recipe when it is one) or a weight file.
+    /// Image tower: a name of `geoglot models list`, a folder or a weight file (looked for beside the recipe, then in the current folder).
     pub tower: String,
     /// Side of a tile in pixels of the scene; by default what the tower was trained at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -354,17 +354,14 @@ impl SegmentRecipe {
         Ok(self.folder.join(Recipe::expand(text)?))
     }
 
-    /// The tower's name, or its path where one lies there.
+    /// The tower's name, or its path where one lies beside the recipe or in the current folder.
     ///
     /// # Errors
     /// [`RecipeError::Variable`].
     pub fn tower(&self) -> Result<String, RecipeError> {
-        let path = self.beside(&self.model.tower)?;
-        Ok(if path.exists() {
-            std::path::absolute(&path).unwrap_or(path).display().to_string()
-        } else {
-            Recipe::expand(&self.model.tower)?
-        })
+        let name = Recipe::expand(&self.model.tower)?;
+        let found = [self.folder.join(&name), PathBuf::from(&name)].into_iter().find(|path| path.exists());
+        Ok(found.map_or(name, |path| std::path::absolute(&path).unwrap_or(path).display().to_string()))
     }
 
     /// The recipe as TOML, for the record beside a result.
