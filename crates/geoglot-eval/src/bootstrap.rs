@@ -87,6 +87,17 @@ impl Units {
         Self { cells, unit, counts }
     }
 
+    /// One unit a matrix; matrices without pixels are no units.
+    pub(crate) fn of_matrices(matrices: &[ConfusionMatrix]) -> Self {
+        let counts: Vec<Vec<(usize, u64)>> = matrices
+            .iter()
+            .map(|m| m.counts().iter().copied().enumerate().filter(|(_, n)| *n > 0).collect())
+            .filter(|cells: &Vec<_>| !cells.is_empty())
+            .collect();
+        let unit = if counts.len() > 1 { Unit::Groups } else { Unit::Pixels };
+        Self { cells: matrices.first().map_or(0, |m| m.counts().len()), unit, counts }
+    }
+
     pub(crate) fn unit(&self) -> Unit {
         self.unit
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bootstrap::{Bootstrap, Unit, confusion_replicates};
+use crate::bootstrap::{Bootstrap, Unit, Units, confusion_replicates};
 use crate::error::{Error, Result, same_length};
 use crate::interval::{Interval, mean_std};
 use crate::metrics::ConfusionMatrix;
@@ -16,6 +16,12 @@ pub struct Scores {
     pub aa: Option<Interval>,
     /// Cohen's kappa.
     pub kappa: Option<Interval>,
+    /// Mean intersection over union of the classes that occur in truth or prediction.
+    #[serde(default)]
+    pub mean_iou: Option<Interval>,
+    /// Mean F1 of the same classes.
+    #[serde(default)]
+    pub mean_f1: Option<Interval>,
     /// By class, in the order of the legend.
     pub classes: Vec<ClassScores>,
     /// Counts over all pixels, truth by prediction.
@@ -96,10 +102,41 @@ impl Scores {
         }
         let confusion = ConfusionMatrix::of(truth, predicted, classes)?;
         let (replicates, resampled, units) = confusion_replicates(truth, predicted, groups, classes, bootstrap)?;
+        let folds = fold_scores(truth, predicted, folds, classes)?;
+        Ok(Self::read(confusion, &replicates, (resampled, units), folds, bootstrap))
+    }
+
+    /// Scores from one confusion matrix a group (an image, a tile): the intervals resample the groups.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] without pixels; [`Error::Length`] for matrices of other numbers of classes; [`Error::Setting`].
+    pub fn of_groups(groups: &[ConfusionMatrix], bootstrap: &Bootstrap) -> Result<Self> {
+        bootstrap.check()?;
+        let mut confusion = ConfusionMatrix::new(groups.first().map_or(0, ConfusionMatrix::classes));
+        groups.iter().try_for_each(|g| confusion.merge(g))?;
+        if confusion.total() == 0 {
+            return Err(Error::Empty(
+                "there are no test pixels to score; check that the test images have labels".into(),
+            ));
+        }
+        let units = Units::of_matrices(groups);
+        let classes = confusion.classes();
+        let replicates =
+            units.replicates(bootstrap, "confusion", |counts| ConfusionMatrix::from_counts(classes, counts));
+        Ok(Self::read(confusion, &replicates, (units.unit(), units.len()), Vec::new(), bootstrap))
+    }
+
+    fn read(
+        confusion: ConfusionMatrix,
+        replicates: &[ConfusionMatrix],
+        (resampled, units): (Unit, usize),
+        folds: Vec<FoldScores>,
+        bootstrap: &Bootstrap,
+    ) -> Self {
         let interval = |read: &dyn Fn(&ConfusionMatrix) -> Option<f64>| {
             Interval::of(read(&confusion), replicates.iter().map(read), bootstrap.level)
         };
-        let by_class = (0..classes)
+        let by_class = (0..confusion.classes())
             .map(|k| ClassScores {
                 support: confusion.support(k),
                 predicted: confusion.predicted(k),
@@ -109,17 +146,19 @@ impl Scores {
                 iou: interval(&|m| m.iou(k)),
             })
             .collect();
-        Ok(Self {
+        Self {
             oa: interval(&ConfusionMatrix::oa),
             aa: interval(&ConfusionMatrix::aa),
             kappa: interval(&ConfusionMatrix::kappa),
+            mean_iou: interval(&ConfusionMatrix::mean_iou),
+            mean_f1: interval(&ConfusionMatrix::mean_f1),
             classes: by_class,
             resampled,
             units,
             bootstrap: *bootstrap,
-            folds: fold_scores(truth, predicted, folds, classes)?,
+            folds,
             confusion,
-        })
+        }
     }
 
     /// Mean and sample standard deviation over the folds of OA, AA and kappa; `None` where undefined in every fold.
@@ -182,6 +221,22 @@ mod tests {
         assert!((mean - s.oa.unwrap().value).abs() < 1e-12, "folds of one size average to the pooled figure");
         let back: Scores = serde_json::from_str(&serde_json::to_string(&s).unwrap()).unwrap();
         assert_eq!(back, s);
+    }
+
+    #[test]
+    fn groups_of_pixels_and_their_matrices_give_the_same_figures() {
+        let truth: Vec<usize> = (0..400).map(|i| i % 3).collect();
+        let predicted: Vec<usize> = truth.iter().enumerate().map(|(i, &t)| if i % 7 < 2 { 0 } else { t }).collect();
+        let groups: Vec<u32> = (0..400).map(|i| i / 40).collect();
+        let pixels = Scores::of(&truth, &predicted, Some(&groups), None, 3, &Bootstrap::default()).unwrap();
+        let parts = truth.chunks(40).zip(predicted.chunks(40));
+        let matrices: Vec<_> = parts.map(|(t, p)| ConfusionMatrix::of(t, p, 3).unwrap()).collect();
+        let grouped = Scores::of_groups(&matrices, &Bootstrap::default()).unwrap();
+        assert_eq!(grouped, pixels);
+        let iou = grouped.mean_iou.unwrap();
+        assert!(iou.low < iou.value && iou.value < iou.high && iou.value < grouped.mean_f1.unwrap().value);
+        assert!(Scores::of_groups(&[], &Bootstrap::default()).is_err());
+        assert!(Scores::of_groups(&[ConfusionMatrix::new(2), ConfusionMatrix::new(3)], &Bootstrap::default()).is_err());
     }
 
     #[test]

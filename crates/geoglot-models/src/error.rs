@@ -113,6 +113,9 @@ pub enum Error {
     /// An argument outside what the function accepts.
     #[error("{0}")]
     Input(String),
+    /// Pixels of a scene that cannot be read.
+    #[error(transparent)]
+    Scene(Box<dyn std::error::Error + Send + Sync>),
     /// An error of the core crate.
     #[error(transparent)]
     Core(#[from] geoglot_core::Error),

@@ -5,6 +5,7 @@
 //! * [`vision`]: image towers (CLIP, SigLIP, DINOv2, timm's ViT, DOFA, GeoLangBind), their preprocessing and presets;
 //! * [`geolangbind`]: bands bound by wavelength, image and text tower as one model;
 //! * [`mmlgnet`]: land cover from several sensors aligned with text, trained patch by patch, mapped densely;
+//! * [`segmentation`]: UPerNet heads on frozen image towers, whole scenes tile by tile with blended seams;
 //! * [`hub`]: the registry of known models, where they lie on this machine, and how to fetch and check them.
 //!
 //! Every model is a folder of a config and weights. A tower names its embedding space ([`text::SpaceId`]), so that vectors
@@ -14,7 +15,9 @@
 mod error;
 pub mod geolangbind;
 pub mod hub;
+mod initial;
 pub mod mmlgnet;
+pub mod segmentation;
 pub mod text;
 pub mod vision;
 

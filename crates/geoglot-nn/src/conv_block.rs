@@ -105,7 +105,7 @@ impl ConvBlock {
                 Some(bias) => statistics.mean + bias.detach(),
                 None => statistics.mean,
             };
-            self.update_running(mean, statistics.variance, batch * height * width);
+            update_running(&self.bn, mean, statistics.variance, batch * height * width);
             Some(out)
         } else {
             let mean = self.bn.running_mean.value_sync();
@@ -123,34 +123,36 @@ impl ConvBlock {
     /// The same block from burn's own operations: the reference in tests, and the path of other devices.
     pub fn forward_composed(&self, x: Tensor<4>) -> Tensor<4> {
         let training = self.is_training(&x);
-        let [batch, _, height, width] = x.dims();
-        let y = self.conv.forward(x);
-        let y = if training {
-            let (gamma, beta) = (self.bn.gamma.val(), self.bn.beta.val());
-            let result = batch_norm_train(y, gamma, beta, self.bn.epsilon);
-            self.update_running(result.mean, result.variance, batch * height * width);
-            result.output
-        } else {
-            self.bn.running_mean.value_sync();
-            self.bn.running_var.value_sync();
-            self.bn.forward(y)
-        };
+        let y = batch_norm(&self.bn, self.conv.forward(x), training);
         max_pool2d(activation::relu(y), MaxPoolOptions::new([2, 2]))
     }
+}
 
-    /// running ← (1 − momentum)·running + momentum·batch, the variance made unbiased first as in PyTorch.
-    fn update_running(&self, mean: Tensor<1>, variance: Tensor<1>, count: usize) {
-        let momentum = self.bn.momentum;
-        let unbiased = count as f64 / (count.max(2) - 1) as f64;
-        let device = mean.device();
-        for (running, batch, factor) in
-            [(&self.bn.running_mean, mean, momentum), (&self.bn.running_var, variance, momentum * unbiased)]
-        {
-            let old = running.value_sync().to_device(&device);
-            let new = old * (1.0 - momentum) + batch.detach() * factor;
-            running.update(new.detach());
-            // Publish at once: `update` alone is seen only by the next update.
-            running.value_sync();
-        }
+/// Batch norm of [B, C, H, W] with PyTorch's running statistics (see [`ConvBlock`]), which `training` updates.
+pub(crate) fn batch_norm(bn: &BatchNorm, x: Tensor<4>, training: bool) -> Tensor<4> {
+    if !training {
+        bn.running_mean.value_sync();
+        bn.running_var.value_sync();
+        return bn.forward(x);
+    }
+    let [batch, _, height, width] = x.dims();
+    let result = batch_norm_train(x, bn.gamma.val(), bn.beta.val(), bn.epsilon);
+    update_running(bn, result.mean, result.variance, batch * height * width);
+    result.output
+}
+
+/// running ← (1 − momentum)·running + momentum·batch, the variance made unbiased first as in PyTorch.
+fn update_running(bn: &BatchNorm, mean: Tensor<1>, variance: Tensor<1>, count: usize) {
+    let momentum = bn.momentum;
+    let unbiased = count as f64 / (count.max(2) - 1) as f64;
+    let device = mean.device();
+    for (running, batch, factor) in
+        [(&bn.running_mean, mean, momentum), (&bn.running_var, variance, momentum * unbiased)]
+    {
+        let old = running.value_sync().to_device(&device);
+        let new = old * (1.0 - momentum) + batch.detach() * factor;
+        running.update(new.detach());
+        // Publish at once: `update` alone is seen only by the next update.
+        running.value_sync();
     }
 }

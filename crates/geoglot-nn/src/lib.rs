@@ -7,6 +7,7 @@ pub mod embedding;
 mod layers;
 pub mod losses;
 pub mod ops;
+pub mod segmentation;
 pub mod transformer;
 pub mod vision;
 pub mod weights;

@@ -171,6 +171,7 @@ pub fn fit(
             epoch: epoch + 1,
             loss,
             validation_oa,
+            validation_miou: None,
             learning_rate: options.rate(epoch),
             logit_scale: evaluated.logit_scale(),
             seconds: start.elapsed().as_secs_f64(),

@@ -4,7 +4,7 @@
 //! 1. A [`Recipe`] names data, split, preprocessing, model, text tower and training options.
 //! 2. [`fit`] trains on normalised scenes and a split, telling an [`Observer`] what happens.
 //! 3. [`checkpoint::Checkpoint`] is written after each epoch; a run continued from it ends with the same weights.
-//! 4. [`merge`] makes one image tower of several.
+//! 4. [`contrastive`] trains any-band image towers, [`segmentation`] decode heads on frozen ones, [`merge`] makes one tower of several.
 //! 5. [`history`] and [`tfevents`] log every epoch as JSON lines, CSV and for TensorBoard.
 #![warn(missing_docs)]
 
@@ -19,6 +19,7 @@ pub mod merge;
 mod objective;
 mod optimise;
 pub mod recipe;
+pub mod segmentation;
 pub mod tfevents;
 
 pub use error::{Error, Result};

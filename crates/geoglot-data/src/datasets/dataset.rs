@@ -78,6 +78,8 @@ pub enum Labelling {
     Single,
     /// Any number of classes an item.
     Multi,
+    /// A class a pixel ([`Dataset::label_raster`]).
+    Raster,
 }
 
 /// What a folder alone does not say, and how strict to be.

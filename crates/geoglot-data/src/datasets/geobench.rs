@@ -1,4 +1,5 @@
-//! GEO-Bench classification sets (Lacoste et al. 2023): one HDF5 a sample, its bands as two-axis arrays, labels and bands described in a pickle.
+//! GEO-Bench sets (Lacoste et al. 2023): one HDF5 a sample, its bands as two-axis arrays, labels and bands described in a pickle; the labels of
+//! segmentation sets are one more array.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,12 +9,13 @@ use geoglot_core::{Band, Grid, Registry, Window, small_file};
 use geoglot_raster::formats::hdf5;
 use geoglot_raster::{BandSource, SampleType, SceneArg, SourceOptions, Tile};
 use hdf5_reader::Hdf5File;
+use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::collect::{Collector, ending, read_text, sorted_entries};
 use super::dataset::{Item, Labelling, Split};
 use super::error::{Error, Result};
-use super::geobench_record::{BandNote, Label, Sample, sample, task_classes};
+use super::geobench_record::{BandNote, Label, Sample, Task, sample, task};
 
 /// Sentinel-2's planes in the order of their names, which m-eurosat's names are in.
 const SPECTRAL: [&str; 13] = ["01", "02", "03", "04", "05", "06", "07", "08", "08A", "09", "10", "11", "12"];
@@ -51,11 +53,11 @@ pub(super) fn collect(path: &Path, collector: &mut Collector<'_>) -> Result<()> 
     }
     let home = if path.is_file() { super::collect::parent(path) } else { path.to_path_buf() };
     let specs = home.join("task_specs.pkl");
-    let (names, count) = if specs.is_file() {
+    let Task { names, count, segmentation } = if specs.is_file() {
         let bytes = small_file::read(&specs, small_file::LIST)?;
-        task_classes(&specs, &bytes)?
+        task(&specs, &bytes)?
     } else {
-        (None, None)
+        Task::default()
     };
     let samples: Vec<Result<Sample>> = wanted.par_iter().map(|(file, _, _)| attribute(file)).collect();
     let labels_of = |label: &Label| match label {
@@ -69,17 +71,25 @@ pub(super) fn collect(path: &Path, collector: &mut Collector<'_>) -> Result<()> 
     };
     let seen = samples.iter().filter_map(|s| s.as_ref().ok()).map(size).max().unwrap_or(0);
     let classes = names.as_ref().map(Vec::len).or(count).unwrap_or(seen);
+    let rasters = segmentation || samples.iter().any(|s| s.as_ref().is_ok_and(|s| s.raster.is_some()));
+    if rasters && classes == 0 {
+        return Err(Error::layout(
+            path,
+            "its samples have label rasters, and no task_specs.pkl beside them says how many classes there are",
+        ));
+    }
     if names.is_none() {
         collector.note("no task_specs.pkl names the classes; they are numbered");
     }
     collector.fix_classes(names.unwrap_or_else(|| (0..classes).map(|k| format!("class {k}")).collect()));
-    collector.labelling = Labelling::Single;
+    collector.labelling = if rasters { Labelling::Raster } else { Labelling::Single };
     for ((file, split, place), sample) in wanted.into_iter().zip(samples) {
         let label = match sample {
-            Ok(Sample { label: Some(label), .. }) => label,
+            Ok(Sample { raster: Some(_), .. }) if rasters => Label::Multi(Vec::new()),
+            Ok(Sample { label: Some(label), .. }) if !rasters => label,
             Ok(_) => {
-                collector
-                    .fault(Error::image(&file, "has a label raster instead of classes; this is a segmentation set"))?;
+                let wanted = if rasters { "label raster, but the set is one of segmentation" } else { "label" };
+                collector.fault(Error::image(&file, format!("has no {wanted}")))?;
                 continue;
             }
             Err(e) => {
@@ -87,7 +97,7 @@ pub(super) fn collect(path: &Path, collector: &mut Collector<'_>) -> Result<()> 
                 continue;
             }
         };
-        if matches!(label, Label::Multi(_)) {
+        if matches!(label, Label::Multi(_)) && !rasters {
             collector.labelling = Labelling::Multi;
         }
         let labels = labels_of(&label);
@@ -130,8 +140,11 @@ fn named_in(
 
 /// The sample's bands as a raster, named by the registry; completes `arg` with the sensor.
 pub(super) fn source(path: &Path, arg: &mut SceneArg) -> Result<Arc<dyn BandSource>> {
-    let notes = attribute(path)?.bands;
-    let inner: Arc<dyn BandSource> = Arc::new(hdf5::open(path, &SourceOptions::default())?);
+    let Sample { bands: notes, raster, .. } = attribute(path)?;
+    // Beside a label raster the bands must be named, or the label would be one of them.
+    let variable = raster.map(|_| notes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(","));
+    let options = SourceOptions { variable, ..SourceOptions::default() };
+    let inner: Arc<dyn BandSource> = Arc::new(hdf5::open(path, &options)?);
     let set = path.parent().and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let stored: Vec<String> = inner.bands().iter().map(|b| b.name.clone()).collect();
     let note = |name: &str| notes.iter().find(|n| n.name == name);
@@ -166,6 +179,44 @@ pub(super) fn source(path: &Path, arg: &mut SceneArg) -> Result<Arc<dyn BandSour
     }
     arg.sensor = sensor;
     Ok(Arc::new(Named { inner, bands }))
+}
+
+/// The label raster of a sample, class k as k + 1; 0 for "no label" (255, or below 0).
+///
+/// # Errors
+/// [`Error::Image`] for a sample without one, of another size than `size`, or with classes from `classes` on.
+pub(super) fn label_raster(path: &Path, classes: usize, size: (usize, usize)) -> Result<Array2<u16>> {
+    let name = attribute(path)?.raster.ok_or_else(|| Error::image(path, "has no label raster"))?;
+    let options = SourceOptions { variable: Some(name.clone()), ..SourceOptions::default() };
+    let source = hdf5::open(path, &options)?;
+    let tile = source.read_stored(&[0], source.grid().window())?;
+    let (_, height, width) = tile.data.dim();
+    if (height, width) != size || source.bands().len() != 1 {
+        return Err(Error::image(
+            path,
+            format!(
+                "its label raster `{name}` has {} × {height}×{width} values, its bands {}×{} pixels; labels are one plane of the bands' size",
+                source.bands().len(),
+                size.0,
+                size.1
+            ),
+        ));
+    }
+    let mut labels = Array2::zeros(size);
+    for ((_, r, c), &value) in tile.data.indexed_iter() {
+        labels[[r, c]] = match value {
+            v if v < 0.0 || v == 255.0 || v.is_nan() => 0,
+            v if v.fract() == 0.0 && v < classes as f32 => v as u16 + 1,
+            v => {
+                let problem = format!(
+                    "its label raster has {v} in row {r}, column {c}; the set has classes 0 to {}",
+                    classes - 1
+                );
+                return Err(Error::image(path, problem));
+            }
+        };
+    }
+    Ok(labels)
 }
 
 /// The number that begins a GEO-Bench band name: `08A` of `08A - Vegetation Red Edge`.

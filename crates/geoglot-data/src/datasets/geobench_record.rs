@@ -24,7 +24,21 @@ pub(super) struct BandNote {
 pub(super) struct Sample {
     /// Classes; `None` where the label is a raster.
     pub(super) label: Option<Label>,
+    /// Data set of the label raster.
+    pub(super) raster: Option<String>,
+    /// The bands, without the label.
     pub(super) bands: Vec<BandNote>,
+}
+
+/// What `task_specs.pkl` says of the classes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Task {
+    /// Their names, where they have some.
+    pub(super) names: Option<Vec<String>>,
+    /// Their number.
+    pub(super) count: Option<usize>,
+    /// Whether pixels have classes, not images.
+    pub(super) segmentation: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -84,9 +98,14 @@ pub(super) fn sample(path: &Path, attribute: &str) -> Result<Sample> {
                 Error::image(path, "its label is neither a class number nor an array of zeros and ones")
             })?),
         };
-    let mut bands = Vec::new();
+    let (mut bands, mut raster) = (Vec::new(), None);
     for (key, value) in pairs {
         let (Node::Str(name), value @ Node::Dict(_)) = (pickle.node(*key), pickle.node(*value)) else { continue };
+        // Labels that are rasters are stored as a further band; a date may follow the name.
+        if name.starts_with("label") {
+            raster = Some(name.clone());
+            continue;
+        }
         let Some(info) = pickle.get(value, "band_info") else { continue };
         let number = |key: &str| pickle.state_of(info).and_then(|s| float(pickle.get(s, key)?));
         bands.push(BandNote {
@@ -96,18 +115,17 @@ pub(super) fn sample(path: &Path, attribute: &str) -> Result<Sample> {
             resolution: number("spatial_resolution").or_else(|| float(pickle.get(value, "spatial_resolution")?)),
         });
     }
-    Ok(Sample { label, bands })
+    Ok(Sample { label, raster, bands })
 }
 
-/// Class names and number of classes from `task_specs.pkl`.
-pub(super) fn task_classes(path: &Path, bytes: &[u8]) -> Result<(Option<Vec<String>>, Option<usize>)> {
+/// What `task_specs.pkl` says of the classes.
+pub(super) fn task(path: &Path, bytes: &[u8]) -> Result<Task> {
     let pickle = parse(path, bytes)?;
     let state = pickle.state_of(pickle.root()).unwrap_or(pickle.root());
-    let Some(kind) = pickle.get(state, "label_type") else { return Ok((None, None)) };
-    if pickle.class_of(kind).is_some_and(|c| c.ends_with("Segmentation") || c.ends_with("SegmentationClasses")) {
-        return Err(Error::list(path, "describes a segmentation set; only classification sets have labels an image"));
-    }
-    let Some(kind) = pickle.state_of(kind) else { return Ok((None, None)) };
+    let Some(kind) = pickle.get(state, "label_type") else { return Ok(Task::default()) };
+    let class = pickle.class_of(kind).unwrap_or_default();
+    let segmentation = class.ends_with("Segmentation") || class.ends_with("SegmentationClasses");
+    let Some(kind) = pickle.state_of(kind) else { return Ok(Task { segmentation, ..Task::default() }) };
     let names = ["_class_names", "class_name", "class_names"].iter().find_map(|k| match pickle.get(kind, k)? {
         Node::List(ids) | Node::Tuple(ids) => ids
             .iter()
@@ -116,7 +134,7 @@ pub(super) fn task_classes(path: &Path, bytes: &[u8]) -> Result<(Option<Vec<Stri
         _ => None,
     });
     let count = pickle.get(kind, "n_classes").and_then(|n| whole(&pickle, n));
-    Ok((names, count))
+    Ok(Task { names, count, segmentation })
 }
 
 fn float(node: &Node) -> Option<f64> {
@@ -201,7 +219,7 @@ pub fn fuzz_record(bytes: &[u8]) -> bool {
     let escaped: String = bytes.iter().map(|b| format!("\\x{b:02x}")).collect();
     let text = std::str::from_utf8(bytes).is_ok_and(|text| sample(path, text).is_ok());
     let pickled = sample(path, &format!("b'{escaped}'")).is_ok();
-    text | pickled | task_classes(path, bytes).is_ok()
+    text | pickled | task(path, bytes).is_ok()
 }
 
 #[cfg(test)]

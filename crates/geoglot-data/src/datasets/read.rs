@@ -7,7 +7,7 @@ use geoglot_core::{Band, Grid};
 use geoglot_raster::{BandSource, OpenOptions, SampleType, Scene, SceneArg, is_placeholder};
 use ndarray::{Array2, Array3};
 
-use super::dataset::{Dataset, Item};
+use super::dataset::{Dataset, Item, Labelling};
 use super::error::{Error, Result};
 use super::{Format, ImageSource, geobench};
 
@@ -59,6 +59,22 @@ impl Dataset {
     /// As [`Dataset::scene`].
     pub fn bands(&self) -> Result<Vec<Band>> {
         Ok(self.scene(0)?.inputs()[0].bands().to_vec())
+    }
+
+    /// The classes of the item's pixels as ids of [`Dataset::legend`], [H, W]; 0 where a pixel has none.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for sets without label rasters; [`Error::Image`] for rasters of another size and values that are no class.
+    pub fn label_raster(&self, i: usize) -> Result<Array2<u16>> {
+        if self.labelling() != Labelling::Raster {
+            return Err(Error::Usage(format!("{}: its items have no label rasters", self.root().display())));
+        }
+        let item = self.item(i)?;
+        let read = || {
+            let grid = self.open_scene(item)?.grid().clone();
+            geobench::label_raster(&item.path, self.classes().len(), (grid.height, grid.width))
+        };
+        read().map_err(|e| self.at(item, e))
     }
 
     /// Says which record of the list an error belongs to.

@@ -109,7 +109,6 @@ fn geo_bench_samples() {
     assert_eq!((set.classes().len(), set.truth(&[0]).unwrap()), (3, vec![2]));
     let bands = set.bands().unwrap();
     assert_eq!([bands[0].wavelength_um, bands[1].wavelength_um], [Some(0.48), Some(0.65)]);
-    refused(&fixtures().join("m-fields"), &DatasetOptions::default(), &["segmentation set"]);
     let missing = DatasetOptions { partition: "0.01x_train".into(), ..DatasetOptions::default() };
     refused(&fixtures().join("m-eurosat"), &missing, &["no partition `0.01x_train`"]);
     // A partition that names a sample that is not there; a file that is no sample.
@@ -123,4 +122,25 @@ fn geo_bench_samples() {
         write(&dir.path().join("id_7.hdf5"), &whole[..cut]);
         refused(dir.path(), &DatasetOptions::default(), &["id_7.hdf5"]);
     }
+}
+
+#[test]
+fn geo_bench_label_rasters() {
+    let set = open(&fixtures().join("m-fields"));
+    assert_eq!((set.labelling(), set.classes().len(), set.len()), (Labelling::Raster, 3, 3));
+    let at = |id: &str| set.items().iter().position(|i| i.id == id).unwrap();
+    assert_eq!(set.items()[at("two")].split, Some(Split::Test));
+    // The label is no band.
+    let pixels = set.read(at("one")).unwrap();
+    assert_eq!(pixels.bands.iter().map(|b| b.name.as_str()).collect::<Vec<_>>(), ["B02", "B03", "B04"]);
+    assert_eq!(set.label_raster(at("one")).unwrap().row(2).to_vec(), [1, 1, 2, 2, 0]);
+    assert_eq!(set.label_raster(at("two")).unwrap().row(0).to_vec(), [3, 3, 2, 2, 2]);
+    let error = set.label_raster(at("three")).unwrap_err().to_string();
+    assert!(error.contains("three.hdf5") && error.contains("classes 0 to 2"), "{error}");
+    let single = open(&fixtures().join("m-eurosat"));
+    assert!(single.label_raster(0).unwrap_err().to_string().contains("no label rasters"));
+    // Without the task's description nobody knows the classes.
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(fixtures().join("m-fields/one.hdf5"), dir.path().join("one.hdf5")).unwrap();
+    refused(dir.path(), &DatasetOptions::default(), &["task_specs.pkl"]);
 }

@@ -167,7 +167,7 @@ impl Report {
     fn method_table(&self) -> String {
         let folds = self.methods.iter().any(|m| m.scores.folds.len() > 1);
         let timed = self.methods.iter().any(|m| m.seconds.is_some());
-        let mut names = vec!["Method", "OA, %", "AA, %", "kappa"];
+        let mut names = vec!["Method", "OA, %", "AA, %", "kappa", "mIoU, %", "mean F1, %"];
         if folds {
             names.push("OA over folds, %");
         }
@@ -178,12 +178,22 @@ impl Report {
         let best = |read: fn(&Scores) -> Option<f64>| {
             self.methods.iter().filter_map(|m| read(&m.scores)).fold(f64::NEG_INFINITY, f64::max)
         };
-        let tops =
-            [best(|s| s.oa.map(|i| i.value)), best(|s| s.aa.map(|i| i.value)), best(|s| s.kappa.map(|i| i.value))];
+        let tops = [
+            best(|s| s.oa.map(|i| i.value)),
+            best(|s| s.aa.map(|i| i.value)),
+            best(|s| s.kappa.map(|i| i.value)),
+            best(|s| s.mean_iou.map(|i| i.value)),
+            best(|s| s.mean_f1.map(|i| i.value)),
+        ];
         for m in &self.methods {
             let mut cells = vec![Cell::two(&m.name, &m.note)];
-            let figures =
-                [(&m.scores.oa, Style::Percent), (&m.scores.aa, Style::Percent), (&m.scores.kappa, Style::Plain)];
+            let figures = [
+                (&m.scores.oa, Style::Percent),
+                (&m.scores.aa, Style::Percent),
+                (&m.scores.kappa, Style::Plain),
+                (&m.scores.mean_iou, Style::Percent),
+                (&m.scores.mean_f1, Style::Percent),
+            ];
             for ((interval, style), top) in figures.into_iter().zip(tops) {
                 cells.push(style.cell(interval).best_if(interval.is_some_and(|i| i.value >= top)));
             }
@@ -288,6 +298,7 @@ fn figures_of(figures: &[(String, crate::plot::Figure)], start: &str, n: usize) 
 const MEANING: &str = "<dl>\n\
 <dt>overall accuracy (OA)</dt><dd>share of test pixels classified right</dd>\n\
 <dt>average accuracy (AA)</dt><dd>mean of the producer's accuracies of the classes that have test pixels</dd>\n\
+<dt>mIoU</dt><dd>mean over the classes of intersection over union: pixels rightly of the class, divided by all that are it or are called it</dd>\n\
 <dt>kappa</dt><dd>Cohen's kappa: agreement beyond what the shares of the classes alone would give</dd>\n\
 <dt>producer's accuracy</dt><dd>share of a class's pixels that are found (recall)</dd>\n\
 <dt>user's accuracy</dt><dd>share of pixels mapped as a class that belong to it (precision)</dd>\n\

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use geoglot_core::Seeds;
 use geoglot_nn::cnn::CnnEncoder;
 use geoglot_nn::losses::{Temperature, TemperatureConfig, l2_normalise};
 use geoglot_nn::weights;
 use ndarray::{Array1, Array2, Array4};
-use rand::{Rng, RngExt};
 
 use super::config::MmlgnetConfig;
 use super::error::{MmlgnetError, Result};
 use super::lowered::{LoweredEncoder, LoweredMmlgnet, fold_batch_norm, fold_head};
+use crate::initial::Uniform;
 
 /// MMLGNet: one CNN encoder an input, concatenation, linear fusion into the text space (paper, section II-B).
 ///
@@ -53,45 +53,7 @@ impl MmlgnetConfig {
             fusion: LinearConfig::new(width, self.embed).init(device),
             temperature: TemperatureConfig::new().init(device),
         };
-        Ok(network.map(&mut Uniform { rng: Seeds::new(seed).stream("mmlgnet/init"), layer: String::new(), bound: 0.0 }))
-    }
-}
-
-/// Draws weights and biases of convolutions and linear layers.
-struct Uniform<R: Rng> {
-    rng: R,
-    layer: String,
-    bound: f32,
-}
-
-impl<R: Rng> ModuleMapper for Uniform<R> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        if matches!(container_type, "Struct:Conv2d" | "Struct:Linear") {
-            self.layer = format!("{container_type}/{name}");
-        } else if container_type.starts_with("Struct:") {
-            self.layer.clear();
-        }
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let shape: Vec<usize> = param.lazy_shape().iter().copied().collect();
-        let kind = self.layer.split('/').next().unwrap_or_default();
-        let fan_in = match (kind, shape.as_slice()) {
-            ("Struct:Conv2d", [_, rest @ ..]) if rest.len() == 3 => Some(rest.iter().product::<usize>()),
-            ("Struct:Linear", [inputs, _]) => Some(*inputs),
-            ("Struct:Conv2d" | "Struct:Linear", [_]) => None,
-            _ => return param,
-        };
-        // A layer's bias follows its weight and has the weight's bound.
-        if let Some(fan_in) = fan_in {
-            self.bound = 1.0 / (fan_in as f32).sqrt();
-        }
-        let bound = self.bound;
-        let values: Vec<f32> =
-            (0..shape.iter().product()).map(|_| (self.rng.random::<f32>() * 2.0 - 1.0) * bound).collect();
-        let device = param.lazy_device();
-        let id = param.id;
-        param.transform_for_load(Tensor::from_data(TensorData::new(values, shape), &device), id)
+        Ok(network.map(&mut Uniform::new(Seeds::new(seed).stream("mmlgnet/init"))))
     }
 }
 

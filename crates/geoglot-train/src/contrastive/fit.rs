@@ -117,6 +117,7 @@ pub fn pretrain_with(
             epoch: epoch + 1,
             loss,
             validation_oa: None,
+            validation_miou: None,
             learning_rate: options.rate(epoch * steps_per_epoch, run.steps),
             logit_scale: run.student.contrast.log_scale().exp(),
             seconds: start.elapsed().as_secs_f64(),

@@ -11,6 +11,7 @@ use geoglot::workflow::text;
 use super::common::{Usage, interrupt_flag};
 use super::progress::Progress;
 use super::protocols;
+use super::segmentation;
 use super::train::{RecipeArgs, print_bands, print_warnings};
 
 /// Arguments of `evaluate`.
@@ -37,6 +38,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn evaluate_recipe(args: RecipeArgs, json: bool) -> anyhow::Result<()> {
+    if let Some(recipe) = args.load_segmentation()? {
+        return segmentation::evaluate(&args, &recipe, json);
+    }
     let device = args.device.open()?;
     let mut run = RunManifest::start("evaluate");
     let recipe = args.load()?;
@@ -74,15 +78,16 @@ pub fn print_table(report: &Report) {
         )
     };
     println!("{} — {}", report.title, report.split.sentence);
-    println!("{:<28} {:<22} {:<22} {:<22}", "method", "OA %", "AA %", "kappa");
+    println!("{:<28} {:<22} {:<22} {:<22} {:<22}", "method", "OA %", "AA %", "kappa", "mIoU %");
     for method in &report.methods {
         let s = &method.scores;
         println!(
-            "{:<28} {:<22} {:<22} {:<22}",
+            "{:<28} {:<22} {:<22} {:<22} {:<22}",
             method.name,
             figure(s.oa, 100.0),
             figure(s.aa, 100.0),
-            figure(s.kappa, 1.0)
+            figure(s.kappa, 1.0),
+            figure(s.mean_iou, 100.0)
         );
     }
     for note in report.notes() {

@@ -7,6 +7,7 @@ use clap::Args as ClapArgs;
 use geoglot::core::{Legend, RunManifest, prompt};
 use geoglot::raster::{OpenOptions, Scene, SceneArg};
 use geoglot::workflow::map::{MapRequest, map};
+use geoglot::workflow::segment::{self, SegmentMap, is_segmenter};
 
 use super::common::{DeviceArg, Usage, registry};
 use super::progress::Pixels;
@@ -42,7 +43,13 @@ pub struct Args {
     /// Pixels whose best cosine similarity is below this get no class
     #[arg(long, allow_negative_numbers = true)]
     background: Option<f32>,
-    /// Do not write the similarity of every class
+    /// Image tower by name or folder, where the one a segmentation model names lies elsewhere
+    #[arg(long)]
+    tower: Option<String>,
+    /// Pixels from one tile to the next of a segmentation model; less is smoother and slower [default: half a tile]
+    #[arg(long)]
+    stride: Option<usize>,
+    /// Do not write the similarity (or probability) of every class
     #[arg(long)]
     no_scores: bool,
     /// Do not write the confidence
@@ -83,6 +90,26 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     print_bands(&scene.band_use());
     print_warnings(scene.warnings());
     print_warnings(&scene.suspicious_values()?);
+    let segments = is_segmenter(&args.model);
+    if segments {
+        let words = [
+            ("--classes", args.classes.is_some()),
+            ("--legend", args.legend.is_some()),
+            ("--templates", args.templates.is_some()),
+            ("--text", args.text.is_some()),
+            ("--background", args.background.is_some()),
+        ];
+        if let Some((flag, _)) = words.iter().find(|(_, given)| *given) {
+            let model = args.model.display();
+            return Err(Usage(format!(
+                "{flag}: {model} is a segmentation model, which knows the classes it was trained on and no others"
+            ))
+            .into());
+        }
+    } else if args.tower.is_some() || args.stride.is_some() {
+        let model = args.model.display();
+        return Err(Usage(format!("--tower and --stride belong to segmentation models; {model} is none")).into());
+    }
     let legend = match (&args.classes, &args.legend) {
         (Some(text), _) => {
             let names = text.split(';').map(str::trim).filter(|t| !t.is_empty());
@@ -102,11 +129,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         background: args.background,
     };
     run.stage("open");
+    run.inputs = scene.band_use();
     let mut pixels = Pixels::new("mapping");
-    let result = map(&args.model, &scene, &request, &args.out, &device, |done, all| pixels.set(done, all))?;
+    let tell = |done, all| pixels.set(done, all);
+    let result = if segments {
+        let how = SegmentMap { tower: args.tower.clone(), stride: args.stride };
+        segment::map(&args.model, scene, &request, &how, &args.out, &device, tell)?
+    } else {
+        map(&args.model, &scene, &request, &args.out, &device, tell)?
+    };
     drop(pixels);
     run.stage("map");
-    run.inputs = scene.band_use();
     run.model_hash = Some(result.model_hash.clone());
     let all = result.counts.iter().sum::<usize>().max(1) as f64;
     for (class, count) in result.legend.classes.iter().zip(&result.counts) {
@@ -125,7 +158,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     println!("class map:   {}", result.classes.display());
     println!("picture:     {}", result.preview.display());
     if let Some(path) = &result.scores {
-        println!("similarity:  {}", path.display());
+        println!("{}: {}", if segments { "probability" } else { "similarity " }, path.display());
     }
     if let Some(path) = &result.confidence {
         println!("confidence:  {}", path.display());

@@ -15,6 +15,7 @@ mod models;
 mod pretrain;
 mod progress;
 mod protocols;
+mod segmentation;
 mod shards;
 mod synth;
 mod train;
@@ -42,7 +43,7 @@ enum Command {
     Demo(demo::Args),
     /// Show what geoglot understands of rasters and models: sensor, bands and wavelengths, grid, nodata, statistics
     Info(info::Args),
-    /// Train a model from a recipe
+    /// Train a model from a recipe: land cover with class prompts, or (kind = "segmentation") a decode head on a frozen image tower
     Train(train::Args),
     /// Train an any-band image tower into the space of a text tower, from images with captions
     Pretrain(pretrain::Args),
@@ -52,7 +53,7 @@ enum Command {
     Ablate(ablate::Args),
     /// Build captions of images from labels, heights, masks or boxes, with every number checked against them
     Caption(Box<caption::Args>),
-    /// Map a whole scene with a trained model: classes, similarities, confidence
+    /// Map a whole scene with a trained model: classes, similarities or probabilities, confidence
     Map(map::Args),
     /// Merge the weights of image towers, or search for the best ratios on data sets
     Merge(merge::Args),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use geoglot::core::{BandUse, RunManifest, atomic};
+use geoglot::train::segmentation::SegmentRecipe;
 use geoglot::train::{Ended, Recipe};
 use geoglot::workflow::fold::{FoldPlace, TextSide, train_fold};
 use geoglot::workflow::prepare::prepare;
@@ -11,6 +12,7 @@ use geoglot::workflow::text;
 
 use super::common::{DeviceArg, Usage, interrupt_flag};
 use super::progress::Progress;
+use super::segmentation;
 
 /// What every command with a recipe takes.
 #[derive(Debug, Clone, ClapArgs)]
@@ -42,9 +44,24 @@ impl RecipeArgs {
         Ok(Recipe::load(&self.recipe, &set)?)
     }
 
+    /// The recipe as one of segmentation, where it says that it is; `None` for the others.
+    pub fn load_segmentation(&self) -> anyhow::Result<Option<SegmentRecipe>> {
+        if !SegmentRecipe::recognises(&self.recipe) {
+            return Ok(None);
+        }
+        let mut set = self.set.clone();
+        set.extend(self.seed.map(|s| format!("train.seed={s}")));
+        Ok(Some(SegmentRecipe::load(&self.recipe, &set)?))
+    }
+
     /// The output folder.
     pub fn out(&self, recipe: &Recipe) -> PathBuf {
-        self.out.clone().unwrap_or_else(|| PathBuf::from("out").join(&recipe.name))
+        self.out_named(&recipe.name)
+    }
+
+    /// The output folder of a recipe of this name.
+    pub fn out_named(&self, name: &str) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| PathBuf::from("out").join(name))
     }
 }
 
@@ -59,6 +76,9 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(recipe) = args.recipe.load_segmentation()? {
+        return segmentation::train(&args.recipe, &recipe, args.fold);
+    }
     let device = args.recipe.device.open()?;
     let mut run = RunManifest::start("train");
     let recipe = args.recipe.load()?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use rayon::prelude::*;
 
-use crate::core::{Legend, Registry, RunManifest};
+use crate::core::{Legend, Registry, RunManifest, small_file};
 use crate::data::captions::{
     CaptionRecipe, CaptionStatistics, CaptionedImage, Endpoint, Error, Job, Subject, TextStatistics, Writer,
 };
@@ -36,7 +36,7 @@ pub struct Loaded {
 /// # Errors
 /// A file that cannot be read, is not TOML, or lacks what its kind needs, naming the file and the key.
 pub fn load(path: &Path, overrides: &[String]) -> anyhow::Result<Loaded> {
-    let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.into(), source })?;
+    let text = small_file::read_text(path, small_file::TEXT)?;
     let wrong = |problem: String| RecipeError::Format { path: path.display().to_string(), problem };
     let mut table: toml::Table = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     for change in overrides {

@@ -29,17 +29,17 @@ const GROUP: usize = 16;
 const SHOWN: usize = 1500;
 
 /// Predictions of one method on all test pixels, with the seconds they took.
-struct Predicted {
-    classes: Vec<usize>,
-    seconds: f64,
+pub(super) struct Predicted {
+    pub(super) classes: Vec<usize>,
+    pub(super) seconds: f64,
 }
 
 impl Predicted {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { classes: Vec::new(), seconds: 0.0 }
     }
 
-    fn extend(&mut self, classes: Vec<usize>, start: Instant) {
+    pub(super) fn extend(&mut self, classes: Vec<usize>, start: Instant) {
         self.classes.extend(classes);
         self.seconds += start.elapsed().as_secs_f64();
     }
@@ -55,7 +55,7 @@ pub struct Evaluation {
 }
 
 /// Features of a pixel for the forest: values of all inputs, with means and deviations around it.
-fn features(
+pub(super) fn features(
     prepared: &Prepared,
     inputs: &[String],
     pixels: &[Pixel],
@@ -80,11 +80,11 @@ fn features(
     Ok(stacked.select(Axis(0), &back))
 }
 
-fn places(pixels: &[Pixel]) -> Vec<Place> {
+pub(super) fn places(pixels: &[Pixel]) -> Vec<Place> {
     pixels.iter().map(|p| Place { scene: p.scene as u32, row: p.row as u32, col: p.col as u32 }).collect()
 }
 
-fn classes(pixels: &[Pixel]) -> Vec<usize> {
+pub(super) fn classes(pixels: &[Pixel]) -> Vec<usize> {
     pixels.iter().map(|p| p.class).collect()
 }
 
@@ -104,7 +104,7 @@ pub fn split_note(splits: &[Split]) -> SplitNote {
 }
 
 /// Spatial groups of pixels, unique over scenes.
-fn groups(pixels: &[Pixel]) -> Vec<u32> {
+pub(super) fn groups(pixels: &[Pixel]) -> Vec<u32> {
     let mut seen = HashMap::new();
     let mut number = |p: &Pixel| {
         let next = seen.len() as u32;

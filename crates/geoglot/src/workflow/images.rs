@@ -9,7 +9,7 @@ use ndarray::{Array2, Array3, Axis, s};
 use super::picture::{cut, open_scene};
 use crate::core::{Band, BandUse, Grid, Registry, Unit, Window};
 use crate::models::geolangbind::bind_wavelengths;
-use crate::models::vision::{BandNeed, BoundPreprocess, ImageBatch, ImageTower, ValueScale};
+use crate::models::vision::{BandNeed, BoundPreprocess, ImageBatch, ImagePreprocess, ImageTower, ValueScale};
 use crate::raster::preview::quick_look;
 use crate::raster::stats::scene_stats;
 use crate::raster::{BandSource, Footprints, SampleType, Scene, SceneArg, Tile, check_request};
@@ -110,8 +110,8 @@ impl Values {
 #[derive(Debug)]
 pub struct TowerScene {
     scene: Scene,
-    /// Positions in the input's bands of those that are read.
-    taken: Vec<usize>,
+    /// Bands that are read: positions of the input and of the band in it.
+    taken: Vec<(usize, usize)>,
     bands: Vec<Band>,
     preprocess: BoundPreprocess,
     /// Limits of each band that become 0 and 255, for towers that read bytes.
@@ -136,7 +136,21 @@ impl TowerScene {
     }
 
     fn bind(arg: &SceneArg, tower: &dyn ImageTower, registry: &Registry, check_only: bool) -> anyhow::Result<Self> {
-        let scene = open_scene(arg, registry)?;
+        Self::new(open_scene(arg, registry)?, tower, tower.preprocess(), None, check_only)
+    }
+
+    /// Binds the bands of all inputs of `scene`, one input behind the other, to `tower` under a preprocessing that may be another than the
+    /// tower's own; `taken` says which bands to read, as positions of input and band, where the tower is not to choose.
+    ///
+    /// # Errors
+    /// As [`TowerScene::open`].
+    pub fn new(
+        scene: Scene,
+        tower: &dyn ImageTower,
+        preprocess: &ImagePreprocess,
+        taken: Option<Vec<(usize, usize)>>,
+        check_only: bool,
+    ) -> anyhow::Result<Self> {
         let mut warnings = scene.warnings().to_vec();
         let (width, height) = (scene.grid().width, scene.grid().height);
         if width.min(height) < tower.patch() {
@@ -145,27 +159,36 @@ impl TowerScene {
                 tower.patch()
             );
         }
-        let input = &scene.inputs()[0];
-        let taken = tower.bands().select(input.bands())?;
-        let bands: Vec<Band> = taken.iter().map(|&i| input.bands()[i].clone()).collect();
+        let all = || {
+            let inputs = scene.inputs().iter().enumerate();
+            inputs.flat_map(|(i, input)| (0..input.bands().len()).map(move |b| (i, b))).collect::<Vec<_>>()
+        };
+        let mut taken = taken.unwrap_or_else(all);
+        let band = |&(i, b): &(usize, usize)| scene.inputs()[i].bands()[b].clone();
+        let given: Vec<Band> = taken.iter().map(band).collect();
+        taken = tower.bands().select(&given)?.into_iter().map(|k| taken[k]).collect();
+        let bands: Vec<Band> = taken.iter().map(band).collect();
         if let BandNeed::Any(placeholders) = tower.bands() {
             bind_wavelengths(&bands, placeholders)?;
         }
-        let percentiles = match tower.preprocess().values {
+        let percentiles = match preprocess.values {
             ValueScale::Percentiles(..) if check_only => Some(vec![(0.0, 1.0); bands.len()]),
             ValueScale::Percentiles(low, high) => {
-                let stats = scene_stats(input.source().as_ref())?;
-                let of = |&i: &usize| (stats.bands[i].percentile(low), stats.bands[i].percentile(high));
+                let stats = scene.inputs().iter().map(|input| scene_stats(input.source().as_ref()));
+                let stats = stats.collect::<Result<Vec<_>, _>>()?;
+                let of =
+                    |&(i, b): &(usize, usize)| (stats[i].bands[b].percentile(low), stats[i].bands[b].percentile(high));
                 Some(taken.iter().map(of).collect())
             }
             _ => None,
         };
-        let preprocess = tower.preprocess().bind(tower.bands(), &bands, percentiles.as_deref())?;
-        let display = match tower.preprocess().values {
+        let bound = preprocess.bind(tower.bands(), &bands, percentiles.as_deref())?;
+        let display = match preprocess.values {
             ValueScale::Byte => display_limits(&bands, &mut warnings)?,
             _ => None,
         };
-        let footprints = match Footprints::new(&arg.path, scene.grid()) {
+        let file = scene.inputs()[0].source().path().to_path_buf();
+        let footprints = match Footprints::new(&file, scene.grid()) {
             Ok(footprints) => Some(footprints),
             Err(_) if !scene.grid().is_georeferenced() => None,
             Err(problem) => {
@@ -173,9 +196,8 @@ impl TowerScene {
                 None
             }
         };
-        let path = std::fs::canonicalize(&arg.path).unwrap_or_else(|_| arg.path.clone());
-        let source = path.display().to_string();
-        Ok(Self { scene, taken, bands, preprocess, display, footprints, source, warnings })
+        let source = std::fs::canonicalize(&file).unwrap_or(file).display().to_string();
+        Ok(Self { scene, taken, bands, preprocess: bound, display, footprints, source, warnings })
     }
 
     /// The scene.
@@ -190,7 +212,8 @@ impl TowerScene {
 
     /// Columns to keep to while tiles are read row by row, as [`crate::raster::BandSource::columns_at_once`].
     pub fn columns_at_once(&self) -> usize {
-        self.scene.inputs()[0].source().columns_at_once()
+        let inputs = self.scene.inputs().iter().map(|input| input.source().columns_at_once());
+        inputs.min().unwrap_or(self.grid().width)
     }
 
     /// Bands that reach the network, in its order.
@@ -206,6 +229,11 @@ impl TowerScene {
     /// What a careful reader should know.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Positions of input and band in the scene of the bands that are read.
+    pub fn taken(&self) -> &[(usize, usize)] {
+        &self.taken
     }
 
     /// The sensor of all bands, when they have one in common.
@@ -242,22 +270,34 @@ impl TowerScene {
         let mut data = Array3::from_elem((self.taken.len(), size.0, size.1), f32::NAN);
         let mut mask = Array2::from_elem(size, false);
         if let Some((window, (left, top))) = place.inside(self.grid()) {
-            let tile = self.scene.inputs()[0].source().read(&self.taken, window)?;
             let (rows, cols) = (top..top + window.height, left..left + window.width);
-            mask.slice_mut(s![rows.clone(), cols.clone()]).assign(&tile.mask);
+            let mut whole = mask.slice_mut(s![rows.clone(), cols.clone()]);
+            whole.fill(true);
             let mut inner = data.slice_mut(s![.., rows, cols]);
-            for (k, (mut to, from)) in inner.outer_iter_mut().zip(tile.data.outer_iter()).enumerate() {
-                let limits = self.display.as_ref().and_then(|d| d[k]);
-                ndarray::Zip::from(&mut to).and(&from).and(&tile.mask).for_each(|to, &v, &valid| {
-                    *to = match limits {
-                        _ if !valid => f32::NAN,
-                        // To the nearest whole number; a cast is what compilers make fast.
-                        Some((low, high)) => {
-                            f32::from((((v - low) / (high - low)).clamp(0.0, 1.0) * 255.0 + 0.5) as u8)
-                        }
-                        None => v,
-                    };
-                });
+            for (i, input) in self.scene.inputs().iter().enumerate() {
+                // Position among the bands read, and in the input.
+                let own: Vec<(usize, usize)> =
+                    self.taken.iter().enumerate().filter(|(_, t)| t.0 == i).map(|(k, t)| (k, t.1)).collect();
+                if own.is_empty() {
+                    continue;
+                }
+                let positions: Vec<usize> = own.iter().map(|o| o.1).collect();
+                let tile = input.source().read(&positions, window)?;
+                whole.zip_mut_with(&tile.mask, |all, &one| *all &= one);
+                for (&(k, _), from) in own.iter().zip(tile.data.outer_iter()) {
+                    let limits = self.display.as_ref().and_then(|d| d[k]);
+                    let mut to = inner.index_axis_mut(Axis(0), k);
+                    ndarray::Zip::from(&mut to).and(&from).and(&tile.mask).for_each(|to, &v, &valid| {
+                        *to = match limits {
+                            _ if !valid => f32::NAN,
+                            // To the nearest whole number; a cast is what compilers make fast.
+                            Some((low, high)) => {
+                                f32::from((((v - low) / (high - low)).clamp(0.0, 1.0) * 255.0 + 0.5) as u8)
+                            }
+                            None => v,
+                        };
+                    });
+                }
             }
         }
         Ok(Values { data, mask })

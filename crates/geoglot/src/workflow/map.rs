@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use anyhow::{Context, bail};
 use burn::tensor::Device;
 use indexmap::IndexMap;
-use ndarray::{Array2, Array3, s};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, s};
 
 use super::bind::bind;
 use super::text;
-use crate::core::{Legend, Window, prompt};
+use crate::core::{Grid, Legend, Window, prompt};
 use crate::data::Preprocess;
 use crate::models::mmlgnet::{MapOptions, Mapper, ModelCard, SceneReader, load};
 use crate::models::text::class_features;
@@ -41,7 +41,7 @@ pub struct MapRequest {
 pub struct MapResult {
     /// Class map, GeoTIFF.
     pub classes: PathBuf,
-    /// Similarities, if asked for.
+    /// Similarities or probabilities, if asked for.
     pub scores: Option<PathBuf>,
     /// Confidence, if asked for.
     pub confidence: Option<PathBuf>,
@@ -155,6 +155,115 @@ impl Overview {
     }
 }
 
+/// Writes the files of a map block by block, in bounded memory.
+pub(super) struct MapWriter<'a> {
+    legend: Legend,
+    ids: Vec<u16>,
+    classes: RasterWriter,
+    scores: Option<RasterWriter>,
+    confidence: Option<RasterWriter>,
+    overview: Overview,
+    counts: Vec<usize>,
+    with_data: usize,
+    area: usize,
+    out: &'a Path,
+    paths: [PathBuf; 3],
+}
+
+impl<'a> MapWriter<'a> {
+    /// Begins `classes.tif`, a raster of one layer a class called `layers` and `confidence.tif` in `out`, the latter two where `request`
+    /// asks for them.
+    pub(super) fn create(
+        out: &'a Path,
+        grid: &Grid,
+        legend: Legend,
+        layers: &str,
+        request: &MapRequest,
+    ) -> anyhow::Result<Self> {
+        let paths = ["classes.tif", layers, "confidence.tif"].map(|name| out.join(name));
+        let spec = RasterSpec { tile: 256, ..RasterSpec::classes(&legend) };
+        let scores = || RasterWriter::create(&paths[1], grid, RasterSpec::scores(legend.names()));
+        let confidence =
+            || RasterWriter::create(&paths[2], grid, RasterSpec { tile: 256, ..RasterSpec::scores(["confidence"]) });
+        Ok(Self {
+            ids: legend.classes.iter().map(|c| c.id).collect(),
+            classes: RasterWriter::create(&paths[0], grid, spec)?,
+            scores: request.scores.then(scores).transpose()?,
+            confidence: request.confidence.then(confidence).transpose()?,
+            overview: Overview::new(grid.width, grid.height, legend.unlabelled),
+            counts: vec![0; legend.len()],
+            with_data: 0,
+            area: grid.width * grid.height,
+            legend,
+            out,
+            paths,
+        })
+    }
+
+    /// Writes a block: position of each pixel's best class (`None`: no class), scores [K, H, W], confidence and mask [H, W].
+    pub(super) fn write(
+        &mut self,
+        to: Window,
+        best: impl Fn((usize, usize)) -> Option<usize>,
+        scores: ArrayView3<f32>,
+        confidence: ArrayView2<f32>,
+        mask: ArrayView2<bool>,
+    ) -> anyhow::Result<()> {
+        self.with_data += mask.iter().filter(|valid| **valid).count();
+        let named = Array2::from_shape_fn(mask.dim(), |at| match best(at).filter(|_| mask[at]) {
+            Some(class) => {
+                self.counts[class] += 1;
+                self.ids[class]
+            }
+            None => self.legend.unlabelled,
+        });
+        self.overview.add(to, &named);
+        self.classes.write_classes(to, named.view())?;
+        if let Some(writer) = &mut self.scores {
+            writer.write(to, scores, Some(mask))?;
+        }
+        if let Some(writer) = &mut self.confidence {
+            writer.write(to, confidence.insert_axis(ndarray::Axis(0)), Some(mask))?;
+        }
+        Ok(())
+    }
+
+    /// Completes the files, with a picture and the legend.
+    pub(super) fn finish(self, scene: &Scene, model_hash: String) -> anyhow::Result<MapResult> {
+        if self.with_data == 0 {
+            // Says which input lacks data; where only the box has none, the box is what to change.
+            scene.ensure_valid_data()?;
+            bail!("--bbox: no pixel of the box has data in every band of every input; choose another box");
+        }
+        let [classes, scores, confidence] = self.paths;
+        self.classes.finish()?;
+        let scores = self.scores.map(|w| w.finish().map(|_| scores)).transpose()?;
+        let confidence = self.confidence.map(|w| w.finish().map(|_| confidence)).transpose()?;
+        let preview = self.out.join("map.png");
+        let ids = &self.overview.ids;
+        with_legend(&class_map(ids, &self.legend), &legend_entries(ids, &self.legend)).save_png(&preview)?;
+        self.legend.save(&self.out.join("legend.toml"))?;
+        Ok(MapResult {
+            classes,
+            scores,
+            confidence,
+            preview,
+            unlabelled: self.area - self.counts.iter().sum::<usize>(),
+            counts: self.counts,
+            legend: self.legend,
+            model_hash,
+        })
+    }
+}
+
+/// The part of the scene to map.
+pub(super) fn area(scene: &Scene, request: &MapRequest) -> anyhow::Result<Window> {
+    match request.bbox {
+        Some(bbox) => scene.grid().window_of(bbox).context("--bbox"),
+        None => Ok(scene.grid().window()),
+    }
+}
+
 /// Maps `scene` with the model in `model` and writes GeoTIFFs and a picture into `out`. `progress` gets pixels done and in all.
 ///
 /// Memory depends on the number of bands and classes, not on the scene's size.
@@ -172,29 +281,12 @@ pub fn map(
     let (network, card) = load(model, device)?;
     let (legend, features) = prompts(&card, request, device)?;
     let reader = NormalisedScene::new(scene, &card)?;
-    let area = match request.bbox {
-        Some(bbox) => scene.grid().window_of(bbox).context("--bbox")?,
-        None => scene.grid().window(),
-    };
-    let grid = scene.grid().crop(area);
+    let area = area(scene, request)?;
     let mapper = Mapper::new(&network, &card.architecture);
     // Rows and columns of the output's tiles, so that a block is written at once.
     let options = MapOptions { block_rows: 256, block_columns: 512, ..MapOptions::default() };
-
-    let paths = (out.join("classes.tif"), out.join("scores.tif"), out.join("confidence.tif"));
-    let mut classes = RasterWriter::create(&paths.0, &grid, RasterSpec { tile: 256, ..RasterSpec::classes(&legend) })?;
-    let mut scores = request
-        .scores
-        .then(|| RasterWriter::create(&paths.1, &grid, RasterSpec::scores(legend.names())))
-        .transpose()?;
-    let confidence_spec = || RasterSpec { tile: 256, ..RasterSpec::scores(["confidence"]) };
-    let mut confidence =
-        request.confidence.then(|| RasterWriter::create(&paths.2, &grid, confidence_spec())).transpose()?;
-    let mut overview = Overview::new(grid.width, grid.height, legend.unlabelled);
-    let mut counts = vec![0usize; legend.len()];
-    let ids: Vec<u16> = legend.classes.iter().map(|c| c.id).collect();
+    let mut writer = MapWriter::create(out, &scene.grid().crop(area), legend, "scores.tif", request)?;
     let mut done = 0;
-    let mut with_data = 0;
     for row in (0..area.height).step_by(options.block_rows) {
         for col in (0..area.width).step_by(options.block_columns) {
             // Where the block lies in the output, and where in the scene.
@@ -207,49 +299,14 @@ pub fn map(
             let from = Window::new(area.col + col, area.row + row, to.width, to.height);
             let block = mapper.block(&reader, from, features.view(), &options)?;
             let mask = reader.take_mask(from);
-            with_data += mask.iter().filter(|valid| **valid).count();
-            let named = Array2::from_shape_fn(mask.dim(), |at| {
+            let best = |at: (usize, usize)| {
                 let best = usize::from(block.classes[at]);
-                let seen = mask[at] && request.background.is_none_or(|least| block.scores[[best, at.0, at.1]] >= least);
-                if !seen {
-                    return legend.unlabelled;
-                }
-                counts[best] += 1;
-                ids[best]
-            });
-            overview.add(to, &named);
-            classes.write_classes(to, named.view())?;
-            if let Some(writer) = &mut scores {
-                writer.write(to, block.scores.view(), Some(mask.view()))?;
-            }
-            if let Some(writer) = &mut confidence {
-                let layer = block.confidence.view().insert_axis(ndarray::Axis(0));
-                writer.write(to, layer, Some(mask.view()))?;
-            }
+                request.background.is_none_or(|least| block.scores[[best, at.0, at.1]] >= least).then_some(best)
+            };
+            writer.write(to, best, block.scores.view(), block.confidence.view(), mask.view())?;
             done += to.area();
             progress(done, area.area());
         }
     }
-    if with_data == 0 {
-        // Says which input lacks data; where only the box has none, the box is what to change.
-        scene.ensure_valid_data()?;
-        bail!("--bbox: no pixel of the box has data in every band of every input; choose another box");
-    }
-    classes.finish()?;
-    scores.map(RasterWriter::finish).transpose()?;
-    confidence.map(RasterWriter::finish).transpose()?;
-    let preview = out.join("map.png");
-    let image = with_legend(&class_map(&overview.ids, &legend), &legend_entries(&overview.ids, &legend));
-    image.save_png(&preview)?;
-    legend.save(&out.join("legend.toml"))?;
-    Ok(MapResult {
-        classes: paths.0,
-        scores: request.scores.then_some(paths.1),
-        confidence: request.confidence.then_some(paths.2),
-        preview,
-        unlabelled: area.area() - counts.iter().sum::<usize>(),
-        counts,
-        legend,
-        model_hash: card.weights_sha256,
-    })
+    writer.finish(scene, card.weights_sha256)
 }

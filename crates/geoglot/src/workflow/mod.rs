@@ -19,6 +19,7 @@ pub mod picture;
 pub mod prepare;
 pub mod pretrain;
 pub mod protocols;
+pub mod segment;
 pub mod similarity;
 pub mod text;
 pub mod tiles;

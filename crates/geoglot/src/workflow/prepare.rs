@@ -101,7 +101,7 @@ fn load(
 }
 
 /// Makes sure that the legend knows every id that is not to be ignored.
-fn known_ids(labels: &Labels, legend: &Legend, ignore: &[u16]) -> anyhow::Result<()> {
+pub(super) fn known_ids(labels: &Labels, legend: &Legend, ignore: &[u16]) -> anyhow::Result<()> {
     let outside: Vec<_> = labels.outside(legend).into_iter().filter(|(id, _)| !ignore.contains(id)).collect();
     if outside.is_empty() {
         return Ok(());

@@ -94,6 +94,13 @@ impl<'a> Job<'a> {
         if self.set.labelling() == Labelling::None {
             bail!("{}: the set has no classes; score it with retrieval", self.request.data.display());
         }
+        if self.set.labelling() == Labelling::Raster {
+            bail!(
+                "{}: the pixels of this set have classes, not its images; train a segmentation head on it: a recipe with \
+                 kind = \"segmentation\" and data.dataset, for `geoglot train`",
+                self.request.data.display()
+            );
+        }
         let legend = self.set.legend()?;
         let features = class_features(self.text()?, &prompt::ensemble(&legend, &self.request.templates)?)?;
         Ok((legend, features))

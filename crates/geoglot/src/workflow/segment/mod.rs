@@ -1,0 +1,11 @@
+//! Segmentation heads on frozen image towers: from a recipe to data, models, scores and maps.
+
+mod data;
+mod evaluate;
+mod map;
+mod train;
+
+pub use data::{Fold, Prepared, Setting, TileSet, prepare};
+pub use evaluate::{SegmentEvaluation, evaluate};
+pub use map::{SegmentMap, is_segmenter, map};
+pub use train::{FoldHead, feature_options, train_fold};
