@@ -75,7 +75,10 @@ fn main() -> Result<(), Failure> {
     let (file, asked, path) = (args.dir.join("vectors.f32"), args.dir.join("queries.f32"), args.dir.join("archive"));
     vector_file(&asked, &source, args.queries, 8, 2.0)?;
     let mut queries = Vec::new();
-    read_floats(&asked, usize::MAX >> 3, |all| Ok(queries = all))?;
+    read_floats(&asked, usize::MAX >> 3, |all| {
+        queries = all;
+        Ok(())
+    })?;
     let space = Space::new("speed", args.dim, "synthetic", None);
     vector_file(&file, &source, args.rows, 9, 1.0)?;
     if let Some(line) = archive_of(&path, &file, &space, VectorType::F16)? {

@@ -35,7 +35,7 @@ fn record(i: usize) -> Result<Record, Box<dyn Error>> {
         ..Meta::new(RecordId::new("a.tif", Some(window), "hash", ""), "a.tif")
     };
     let vector = (0..DIM).map(|k| ((k * 7 + i * 3) as f32).sin()).collect();
-    Ok(Record { meta, vector, thumbnail: (i % 2 == 0).then(|| b"\x89PNG".to_vec()) })
+    Ok(Record { meta, vector, thumbnail: i.is_multiple_of(2).then(|| b"\x89PNG".to_vec()) })
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -96,7 +96,10 @@ fn main() -> Result<(), Failure> {
     let (file, asked) = (args.dir.join("vectors.f32"), args.dir.join("queries.f32"));
     vector_file(&asked, &source, args.queries, 8, 2.0)?;
     let mut queries = Vec::new();
-    read_floats(&asked, usize::MAX >> 3, |all| Ok(queries = all))?;
+    read_floats(&asked, usize::MAX >> 3, |all| {
+        queries = all;
+        Ok(())
+    })?;
     let path = args.dir.join("archive");
     let space = Space::new("speed", args.dim, "synthetic", None);
     let mut lines = Vec::new();

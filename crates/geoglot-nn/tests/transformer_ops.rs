@@ -20,6 +20,11 @@ const ACTIVATIONS: [(&str, Activation); 4] = [
     ("relu", Activation::Relu),
 ];
 
+/// Reads the gradient of one input.
+type Leaf<'a> = &'a dyn Fn(&burn::tensor::Gradients) -> Vec<f32>;
+/// Gradients by parameter name; `None` for frozen ones.
+type NamedGradients = Vec<(String, Option<Vec<f32>>)>;
+
 /// Gradients agree with PyTorch's to this share of the largest one.
 const TOLERANCE: f32 = 1e-5;
 
@@ -99,11 +104,7 @@ fn attention_equals_pytorch() {
 /// y, then the gradients of the leaves.
 type Results = Vec<Vec<f32>>;
 
-fn results<const D: usize>(
-    y: Tensor<D>,
-    seed: u64,
-    leaves: &[&dyn Fn(&burn::tensor::Gradients) -> Vec<f32>],
-) -> Results {
+fn results<const D: usize>(y: Tensor<D>, seed: u64, leaves: &[Leaf<'_>]) -> Results {
     let direction = normal(y.dims(), seed, &y.device());
     let gradients = (y.clone() * direction).sum().backward();
     let mut all = vec![vec(y)];
@@ -176,7 +177,7 @@ proptest! {
             After::Activation(activation) => activation.forward(plain),
         };
         let (dx, dw, db, dr) = (of(&x), of(&weight), of(&shift), of(&residual));
-        let mut leaves: Vec<&dyn Fn(&burn::tensor::Gradients) -> Vec<f32>> = vec![&dx, &dw];
+        let mut leaves: Vec<Leaf<'_>> = vec![&dx, &dw];
         if bias {
             leaves.push(&db);
         }
@@ -196,7 +197,7 @@ proptest! {
         let x = x.detach().require_grad();
         let [gamma, beta] = [1, 2].map(|k| normal::<1>([n], seed ^ k, &device).require_grad());
         let (dx, dg, db) = (of(&x), of(&gamma), of(&beta));
-        let mut leaves: Vec<&dyn Fn(&burn::tensor::Gradients) -> Vec<f32>> = vec![&dx, &dg];
+        let mut leaves: Vec<Leaf<'_>> = vec![&dx, &dg];
         if bias {
             leaves.push(&db);
         }
@@ -213,7 +214,7 @@ proptest! {
         let d = head * heads;
         let side = |len, k| if in_order { normal([b, len, d], seed ^ k, &device) } else { swapped([b, len, d], seed ^ k, &device) };
         let [q, k, v] = [(m, 1), (n, 2), (n, 3)].map(|(len, k)| side(len, k).detach().require_grad());
-        let leaves: [&dyn Fn(&burn::tensor::Gradients) -> Vec<f32>; 3] = [&of(&q), &of(&k), &of(&v)];
+        let leaves: [Leaf<'_>; 3] = [&of(&q), &of(&k), &of(&v)];
         let found = results(attention(&q, &k, &v, heads).unwrap(), seed ^ 4, &leaves);
         let plain = plain_attention(q.clone(), k.clone(), v.clone(), heads);
         agree(&found, &results(plain, seed ^ 4, &leaves), "attention");
@@ -233,7 +234,7 @@ proptest! {
             .reshape([b, c, rows, patch, columns, patch])
             .permute([0, 2, 4, 1, 3, 5])
             .reshape([b * rows * columns, c * patch * patch]);
-        let leaves: [&dyn Fn(&burn::tensor::Gradients) -> Vec<f32>; 1] = [&of(&images)];
+        let leaves: [Leaf<'_>; 1] = [&of(&images)];
         let found = results(patches(&images, patch).unwrap(), seed ^ 4, &leaves);
         prop_assert_eq!(found, results(plain, seed ^ 4, &leaves));
     }
@@ -244,7 +245,7 @@ fn extreme_scores_stay_finite() {
     let device = Device::flex().autodiff();
     let large = |seed| (normal::<3>([1, 6, 8], seed, &device) * 60.0).detach().require_grad();
     let [q, k, v] = [large(1), large(2), large(3)];
-    let leaves: [&dyn Fn(&burn::tensor::Gradients) -> Vec<f32>; 3] = [&of(&q), &of(&k), &of(&v)];
+    let leaves: [Leaf<'_>; 3] = [&of(&q), &of(&k), &of(&v)];
     let found = results(attention(&q, &k, &v, 2).unwrap(), 4, &leaves);
     assert!(found.iter().flatten().all(|v| v.is_finite()));
     let expected = results(plain_attention(q.clone(), k.clone(), v.clone(), 2), 4, &leaves);
@@ -310,7 +311,7 @@ fn config(layer_scale: bool, class_token: bool) -> VitConfig {
 }
 
 /// Loss and every parameter's gradient, by name, of one step.
-fn step(layer_scale: bool, class_token: bool, frozen: bool) -> (f32, Vec<(String, Option<Vec<f32>>)>) {
+fn step(layer_scale: bool, class_token: bool, frozen: bool) -> (f32, NamedGradients) {
     struct Collect<'a> {
         gradients: &'a burn::tensor::Gradients,
         path: Vec<String>,

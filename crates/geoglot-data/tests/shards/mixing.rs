@@ -5,7 +5,8 @@ use geoglot_data::shards::{Mixer, ShardFolder, Source, StreamOptions};
 use crate::write;
 
 fn sources(dir: &std::path::Path) -> Vec<Source> {
-    let all: [(&str, Vec<(usize, usize)>, f64); 2] = [
+    type Mix = (&'static str, Vec<(usize, usize)>, f64);
+    let all: [Mix; 2] = [
         ("rgb", (0..40).map(|i| (0, i)).collect(), 3.0),
         // Two modalities in the same shards.
         ("mixed", (0..37).map(|i| (1 + i % 2, i)).collect(), 1.0),

@@ -22,7 +22,7 @@ const ROWS: usize = 64;
 /// (x − mean)/√(variance + ε)·γ + β over the last axis, as one operation of the autodiff graph on the CPU.
 ///
 /// - `x`: [.., N];
-/// - `gamma` and, where the norm has one, `beta`: [N];
+/// - `gamma` and, where the norm has one, `beta`: `[N]`;
 /// - returns [.., N].
 ///
 /// Of the forward pass, x and two numbers a row are kept. `None` as [`linear`](super::linear()) gives it.
@@ -62,7 +62,7 @@ where
     let zeros = vec![0.0; if beta.is_some() { 0 } else { n }];
     let shift = beta.map_or(zeros.as_slice(), |_| values(&shift));
     let mut out = vec![0.0; values(&x).len()];
-    let mut statistics = vec![[0.0; 2]; if n == 0 { 0 } else { out.len() / n }];
+    let mut statistics = vec![[0.0; 2]; out.len().checked_div(n).unwrap_or(0)];
     let chunk = (ROWS * n).max(1);
     out.par_chunks_mut(chunk)
         .zip(values(&x).par_chunks(chunk))

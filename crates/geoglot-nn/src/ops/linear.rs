@@ -36,7 +36,7 @@ pub enum After<'a, const D: usize> {
 /// y = x·W + b, then `after`, as one operation of the autodiff graph on the CPU.
 ///
 /// - `x`: [.., K];
-/// - `weight`: [K, N], `bias`: [N];
+/// - `weight`: [K, N], `bias`: `[N]`;
 /// - returns [.., N].
 ///
 /// Tensors without a gradient get none, and none is computed for them. `None` when no tensor is on an autodiff device, or one is not

@@ -159,6 +159,9 @@ impl Inputs {
     }
 }
 
+/// Mean loss of an epoch, and its parts by name.
+type EpochLoss = (f64, IndexMap<String, f64>);
+
 /// What changes while training.
 struct Run {
     student: Student,
@@ -192,7 +195,7 @@ impl Run {
         plan: &[Batch],
         setting: &Setting<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<(Self, Option<(f64, IndexMap<String, f64>)>)> {
+    ) -> Result<(Self, Option<EpochLoss>)> {
         std::thread::scope(move |scope| {
             let (sender, receiver) = sync_channel(1);
             scope.spawn(move || {

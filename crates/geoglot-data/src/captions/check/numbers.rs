@@ -210,7 +210,7 @@ fn spelled(text: &str) -> Vec<(Range<usize>, u64)> {
         };
         let (start, mut last) = (words[k].start(), k);
         let touches = |a: usize, b: usize| {
-            words.get(b).is_some_and(|w| matches!(text[words[a].end()..w.start()].as_bytes(), b" " | b"-"))
+            words.get(b).is_some_and(|w| matches!(&text.as_bytes()[words[a].end()..w.start()], b" " | b"-"))
         };
         let mut next = k + 1;
         while touches(last, next) {

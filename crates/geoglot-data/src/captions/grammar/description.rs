@@ -18,7 +18,7 @@ pub(super) fn shorten(text: &str) -> String {
     }
     let first = sentences(text).next().unwrap_or_default();
     let within = |end: &usize| word_count(&first[..*end]) <= SHORT_WORDS;
-    let clause = first.match_indices([',', ';', ':']).map(|(k, _)| k).filter(within).last();
+    let clause = first.match_indices([',', ';', ':']).map(|(k, _)| k).rfind(within);
     let cut = match clause.filter(|&end| word_count(&first[..end]) >= 5) {
         Some(end) => first[..end].to_owned(),
         None => first.split_whitespace().take(SHORT_WORDS).collect::<Vec<_>>().join(" "),
