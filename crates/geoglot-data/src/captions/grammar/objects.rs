@@ -116,7 +116,8 @@ impl Draw<'_> {
                 sentences.extend(where_they_are(category));
             }
         }
-        if !absent.is_empty() && self.pick(&[true, false]) {
+        // Boxes that are left out may hold what seems absent.
+        if !absent.is_empty() && facts.left_out == 0 && self.pick(&[true, false]) {
             sentences.push(format!("There are no {}.", either(&absent)));
         }
         sentences
