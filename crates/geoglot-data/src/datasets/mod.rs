@@ -43,3 +43,4 @@ pub use image::ImageSource;
 pub(crate) use image::decode_picture;
 pub use nomenclature::Nomenclature;
 pub use read::Pixels;
+pub(crate) use read::is_colour;
