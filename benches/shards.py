@@ -30,9 +30,9 @@ from compare import machine
 
 BATCH = 32
 SETS = {
-    "rgb-u8": {"shape": (224, 224, 3), "type": "uint8", "wavelengths": [0.665, 0.56, 0.49], "samples": 1536},
+    "rgb-u8": {"shape": (224, 224, 3), "type": "uint8", "wavelengths": [0.665, 0.56, 0.49], "samples": 512},
     "sentinel2-u16": {"shape": (224, 224, 9), "type": "uint16",
-                      "wavelengths": [0.665, 0.56, 0.49, 0.705, 0.74, 0.783, 0.842, 1.61, 2.19], "samples": 384},
+                      "wavelengths": [0.665, 0.56, 0.49, 0.705, 0.74, 0.783, 0.842, 1.61, 2.19], "samples": 192},
 }
 
 
@@ -88,7 +88,7 @@ def last_line(command: list) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--program", default="target/release/examples/shards_read")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "runs" / "shards-read.json")
     parser.add_argument("--theirs", nargs=2, metavar=("FOLDER", "WORKERS"), help=argparse.SUPPRESS)

@@ -45,4 +45,4 @@ pub use image::ImageSource;
 pub(crate) use image::decode_picture;
 pub use nomenclature::Nomenclature;
 pub use read::Pixels;
-pub(crate) use read::open_source;
+pub(crate) use read::{is_colour, open_source};

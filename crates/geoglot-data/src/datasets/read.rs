@@ -127,7 +127,7 @@ fn big_enough(path: &Path, grid: &Grid) -> Result<()> {
 }
 
 /// Three unnamed byte bands are a colour image (UCM's and NWPU's TIFFs).
-fn is_colour(source: &dyn BandSource) -> bool {
+pub(crate) fn is_colour(source: &dyn BandSource) -> bool {
     let unnamed = source.bands().iter().all(|b| b.wavelength_um.is_none() && is_placeholder(&b.name));
     source.sample_type() == SampleType::U8 && source.bands().len() == 3 && unnamed
 }

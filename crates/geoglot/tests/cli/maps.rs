@@ -69,7 +69,7 @@ fn classes_are_chosen_in_words() {
     work.map("--no-scores --legend asked.toml").ok();
     assert_eq!(work.read("out/classes.tif"), own);
     work.run_with(&line, " ; ").fails(1, &["--classes", "no classes"]);
-    work.run_with(&line, "water; water").fails(1, &["--classes", "water", "once"]);
+    work.run_with(&line, "water; water").fails(1, &["--classes", "water", "twice"]);
 }
 
 #[test]
