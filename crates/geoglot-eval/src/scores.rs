@@ -115,7 +115,9 @@ impl Scores {
         let mut confusion = ConfusionMatrix::new(groups.first().map_or(0, ConfusionMatrix::classes));
         groups.iter().try_for_each(|g| confusion.merge(g))?;
         if confusion.total() == 0 {
-            return Err(Error::Empty("there are no test pixels to score; check that the test images have labels".into()));
+            return Err(Error::Empty(
+                "there are no test pixels to score; check that the test images have labels".into(),
+            ));
         }
         let units = Units::of_matrices(groups);
         let classes = confusion.classes();

@@ -107,7 +107,10 @@ fn train_map_and_resume() {
             let all: Vec<f32> = (0..legend.len()).map(|k| probabilities[[k, r, c]]).collect();
             let best = (0..all.len()).max_by(|a, b| all[*a].total_cmp(&all[*b])).unwrap();
             assert!((all.iter().sum::<f32>() - 1.0).abs() < 1e-4);
-            assert_eq!((confidence[[0, r, c]], classes[[0, r, c]] as u64), (all[best], legend[best]["id"].as_u64().unwrap()));
+            assert_eq!(
+                (confidence[[0, r, c]], classes[[0, r, c]] as u64),
+                (all[best], legend[best]["id"].as_u64().unwrap())
+            );
         }
     }
     assert!(work.files("out").contains(&"map.png".into()));
@@ -116,7 +119,10 @@ fn train_map_and_resume() {
     let west = grid.transform.x0 + 32.0 * grid.transform.dx;
     let (top, bottom) = (grid.transform.y0, grid.transform.y0 + 40.0 * grid.transform.dy);
     let east = west + 20.0 * grid.transform.dx;
-    work.run(&format!("map --model head --out box {SCENE} --bbox {west},{bottom},{east},{top} --stride 32 --no-scores")).ok();
+    work.run(&format!(
+        "map --model head --out box {SCENE} --bbox {west},{bottom},{east},{top} --stride 32 --no-scores"
+    ))
+    .ok();
     assert_eq!(work.pixels("box/classes.tif").1.dim(), (1, 40, 20));
     assert!(!work.files("box").contains(&"probabilities.tif".into()));
 
@@ -256,7 +262,8 @@ fn bad_input_is_named() {
     work.run("train seg.toml --out o --set data.scene.0.labels=elsewhere.tif").fails(1, &["elsewhere.tif", "40"]);
     // Classes outside the legend.
     work.write("short.toml", "[[class]]\nid = 1\nname = \"a\"\n[[class]]\nid = 2\nname = \"b\"\n");
-    work.run("train seg.toml --out o --set data.legend=short.toml").fails(1, &["labels.tif", "class ids that the legend lacks"]);
+    work.run("train seg.toml --out o --set data.legend=short.toml")
+        .fails(1, &["labels.tif", "class ids that the legend lacks"]);
     // A tower with too few blocks for the taps, then with taps it has.
     tower(&work, "shallow", 2, 1);
     work.run("train seg.toml --out o --set model.tower=shallow").fails(1, &["shallow", "2 blocks", "model.taps"]);
@@ -268,7 +275,8 @@ fn bad_input_is_named() {
     work.run("train seg.toml --out o --set train.speed=3").fails(1, &["speed"]);
     assert!(work.files("o").is_empty(), "{:?}", work.files("o"));
 
-    work.run("train seg.toml --out head --set model.tower=shallow --set model.taps=[0,0,1,1] --set train.epochs=1").ok();
+    work.run("train seg.toml --out head --set model.tower=shallow --set model.taps=[0,0,1,1] --set train.epochs=1")
+        .ok();
     // The head of another tower; words for a model that has classes; another scene.
     let with = |more: &str| work.run(&format!("map --model head --out m {SCENE} {more}"));
     with("--tower tower").fails(1, &["trained on the image tower", "fingerprint"]);

@@ -52,7 +52,9 @@ impl Report {
             let _ = writeln!(md, "- {}", plain(&note));
         }
         md += "\n## Methods\n\n";
-        md += &head(&["Method", "OA, %", "AA, %", "kappa", "mIoU, %", "mean F1, %", "OA over folds, %"].map(String::from));
+        md += &head(
+            &["Method", "OA, %", "AA, %", "kappa", "mIoU, %", "mean F1, %", "OA over folds, %"].map(String::from),
+        );
         for m in &self.methods {
             let with = |i, style: Style| match style.bounds(i) {
                 bounds if bounds.is_empty() => style.value(i),

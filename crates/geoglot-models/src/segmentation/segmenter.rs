@@ -65,7 +65,8 @@ impl<'a> Segmenter<'a> {
         let values: Vec<f32> = probabilities.into_data().iter::<f32>().collect();
         if values.iter().any(|v| !v.is_finite()) {
             return Err(Error::Input(
-                "the segmentation gave NaN or infinite values: an image holds such values, or the weights are damaged".into(),
+                "the segmentation gave NaN or infinite values: an image holds such values, or the weights are damaged"
+                    .into(),
             ));
         }
         Ok(Array4::from_shape_vec(dims, values).expect("the tensor's own size"))

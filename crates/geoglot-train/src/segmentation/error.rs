@@ -27,7 +27,9 @@ pub enum SegmentError {
     #[error(transparent)]
     Tiles(Box<dyn std::error::Error + Send + Sync>),
     /// The file of features.
-    #[error("{path}: cannot {action} the features of the image tower: {source}; give the folder more room, or lower model.cache_mib to 0")]
+    #[error(
+        "{path}: cannot {action} the features of the image tower: {source}; give the folder more room, or lower model.cache_mib to 0"
+    )]
     Cache {
         /// The file.
         path: PathBuf,

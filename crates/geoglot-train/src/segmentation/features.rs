@@ -118,8 +118,7 @@ impl<'a> Features<'a> {
         };
         let length = (id.len() + features.record() * all * 4) as u64;
         if !is_whole(&path, &id, length) {
-            let mut file =
-                tempfile_beside(&path).map_err(fail("write"))?;
+            let mut file = tempfile_beside(&path).map_err(fail("write"))?;
             file.0.write_all(id.as_bytes()).map_err(fail("write"))?;
             features.each(options.batch, |k, some| {
                 let bytes: Vec<u8> = some.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -165,7 +164,9 @@ impl<'a> Features<'a> {
             let mut image = self.tiles.read(i).map_err(SegmentError::Tiles)?;
             let dims = image.dim();
             if *shape.get_or_insert(dims) != dims || dims.1 != dims.2 {
-                return Err(SegmentError::Input(format!("tile {i} has {dims:?} values; tiles are square and of one size")));
+                return Err(SegmentError::Input(format!(
+                    "tile {i} has {dims:?} values; tiles are square and of one size"
+                )));
             }
             if let Some(turn) = turns.get(k) {
                 for mut plane in image.outer_iter_mut() {

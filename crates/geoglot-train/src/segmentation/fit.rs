@@ -139,7 +139,11 @@ fn check(config: &UperNetConfig, data: &HeadData<'_>, options: &SegmentOptions) 
         return wrong(problem);
     }
     if config.width != data.features.width() {
-        return wrong(format!("the head reads maps of width {}, the tower gives {}", config.width, data.features.width()));
+        return wrong(format!(
+            "the head reads maps of width {}, the tower gives {}",
+            config.width,
+            data.features.width()
+        ));
     }
     if data.train.len() < 2 {
         return wrong(format!(
@@ -176,7 +180,9 @@ impl Run {
     fn restore(&mut self, checkpoint: Checkpoint, path: &Path) -> Result<()> {
         let fail = |problem: String| Error::Checkpoint { path: path.into(), problem };
         if checkpoint.weights.len() != flatten(&self.head).len() {
-            return Err(fail("holds another number of weights than the head has; delete it to start over".into()).into());
+            return Err(
+                fail("holds another number of weights than the head has; delete it to start over".into()).into()
+            );
         }
         let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(checkpoint.optimizer))
             .map_err(|e| fail(format!("its optimiser state is damaged ({e}); delete it to start over")))?;
@@ -271,9 +277,8 @@ fn mask(batch: usize, channels: usize, dropout: f64, chance: &mut impl Rng, devi
         return None;
     }
     let keep = 1.0 - dropout;
-    let values: Vec<f32> = (0..batch * channels)
-        .map(|_| if chance.random::<f64>() < keep { (1.0 / keep) as f32 } else { 0.0 })
-        .collect();
+    let values: Vec<f32> =
+        (0..batch * channels).map(|_| if chance.random::<f64>() < keep { (1.0 / keep) as f32 } else { 0.0 }).collect();
     Some(Tensor::from_data(TensorData::new(values, [batch, channels]), device))
 }
 

@@ -47,8 +47,7 @@ pub fn train(args: &RecipeArgs, recipe: &SegmentRecipe, fold: usize) -> anyhow::
     run.stage("features");
     let place = FoldPlace { folder: &out, resume: args.resume };
     let mut progress = Progress::new(&recipe.name, interrupt_flag());
-    let model =
-        train_fold(recipe, &setting, &prepared, &tiles, &features, fold - 1, place, &device, &mut progress)?;
+    let model = train_fold(recipe, &setting, &prepared, &tiles, &features, fold - 1, place, &device, &mut progress)?;
     drop(progress);
     run.stage("train");
     if model.ended == Ended::Interrupted {
@@ -88,17 +87,10 @@ pub fn evaluate(args: &RecipeArgs, recipe: &SegmentRecipe, json: bool) -> anyhow
         Box::new(Progress::new(format!("fold {} of {folds}", fold + 1), stop.clone()))
     };
     let mut bar = Pixels::new("image tower");
-    let result = segment::evaluate(
-        recipe,
-        &setting,
-        &prepared,
-        &out,
-        args.resume,
-        &device,
-        &mut run,
-        observer,
-        |k, n| bar.set(k, n),
-    )?;
+    let result =
+        segment::evaluate(recipe, &setting, &prepared, &out, args.resume, &device, &mut run, observer, |k, n| {
+            bar.set(k, n)
+        })?;
     drop(bar);
     if json {
         println!("{}", std::fs::read_to_string(&result.files.json)?);

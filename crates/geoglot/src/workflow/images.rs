@@ -237,9 +237,8 @@ impl TowerScene {
             ValueScale::Percentiles(low, high) => {
                 let stats = scene.inputs().iter().map(|input| scene_stats(input.source().as_ref()));
                 let stats = stats.collect::<Result<Vec<_>, _>>()?;
-                let of = |&(i, b): &(usize, usize)| {
-                    (stats[i].bands[b].percentile(low), stats[i].bands[b].percentile(high))
-                };
+                let of =
+                    |&(i, b): &(usize, usize)| (stats[i].bands[b].percentile(low), stats[i].bands[b].percentile(high));
                 Some(taken.iter().map(of).collect())
             }
             _ => None,

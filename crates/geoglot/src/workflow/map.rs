@@ -183,9 +183,8 @@ impl<'a> MapWriter<'a> {
         let paths = ["classes.tif", layers, "confidence.tif"].map(|name| out.join(name));
         let spec = RasterSpec { tile: 256, ..RasterSpec::classes(&legend) };
         let scores = || RasterWriter::create(&paths[1], grid, RasterSpec::scores(legend.names()));
-        let confidence = || {
-            RasterWriter::create(&paths[2], grid, RasterSpec { tile: 256, ..RasterSpec::scores(["confidence"]) })
-        };
+        let confidence =
+            || RasterWriter::create(&paths[2], grid, RasterSpec { tile: 256, ..RasterSpec::scores(["confidence"]) });
         Ok(Self {
             ids: legend.classes.iter().map(|c| c.id).collect(),
             classes: RasterWriter::create(&paths[0], grid, spec)?,

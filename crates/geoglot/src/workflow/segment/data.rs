@@ -74,12 +74,7 @@ impl Setting {
 
 /// The tower's preprocessing of values with a whole square tile as its input: nothing is cut off at the sides, as classification does.
 pub(super) fn tile_preprocess(tower: &dyn ImageTower, input: usize) -> ImagePreprocess {
-    ImagePreprocess {
-        size: (input, input),
-        resize: ResizeMode::Squash,
-        resize_to: None,
-        ..tower.preprocess().clone()
-    }
+    ImagePreprocess { size: (input, input), resize: ResizeMode::Squash, resize_to: None, ..tower.preprocess().clone() }
 }
 
 /// Where an image comes from; those of large sets are opened when they are read.
@@ -155,7 +150,9 @@ pub fn prepare(recipe: &SegmentRecipe, setting: &Setting) -> anyhow::Result<Prep
     }
     let labelled = |parts: &Parts| parts.iter().position(Option::is_some);
     let Some(first) = prepared.folds.iter().find_map(|f| labelled(&f.train)) else {
-        bail!("no image has training labels; check that the label rasters lie on the images and the legend knows their ids");
+        bail!(
+            "no image has training labels; check that the label rasters lie on the images and the legend knows their ids"
+        );
     };
     let scene = prepared.open(first, setting)?;
     let inputs = scene.scene().inputs();
@@ -256,12 +253,19 @@ fn from_dataset(recipe: &SegmentRecipe, folder: &Path, registry: Registry) -> an
         None => set.legend()?,
     };
     if legend.len() != set.classes().len() || legend.classes.iter().zip(1u16..).any(|(c, id)| c.id != id) {
-        bail!("data.legend has {} classes; the set has {}, and class k of it has the id k + 1", legend.len(), set.classes().len());
+        bail!(
+            "data.legend has {} classes; the set has {}, and class k of it has the id k + 1",
+            legend.len(),
+            set.classes().len()
+        );
     }
     let mut images = Vec::new();
     for (i, item) in set.items().iter().enumerate() {
         let Some(split) = item.split else {
-            bail!("{}: nothing says which samples train and which test; put the set's default_partition.json beside them", folder.display());
+            bail!(
+                "{}: nothing says which samples train and which test; put the set's default_partition.json beside them",
+                folder.display()
+            );
         };
         let labels = set.label_raster(i)?.mapv(|id| if id == 0 { IGNORE } else { (id - 1) as u8 });
         images.push((Image { name: item.id.clone(), origin: Origin::Item(i), size: labels.dim() }, split, labels));
@@ -290,7 +294,10 @@ fn stems(folder: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
         let path = entry.with_context(|| folder.display().to_string())?.path();
         let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
         let side = path.extension().is_some_and(|e| matches!(e.to_str(), Some("xml" | "json" | "txt" | "hdr")));
-        if !hidden && !side && let Some(stem) = path.file_stem() {
+        if !hidden
+            && !side
+            && let Some(stem) = path.file_stem()
+        {
             files.push((stem.to_string_lossy().into_owned(), path));
         }
     }
@@ -307,7 +314,11 @@ fn from_pairs(recipe: &SegmentRecipe, registry: Registry) -> anyhow::Result<Prep
         let known: HashMap<String, PathBuf> = stems(&labels)?.into_iter().collect();
         for (stem, path) in stems(&folder)? {
             let label = known.get(&stem).with_context(|| {
-                format!("{}: no label raster called {stem} in {}; every image needs one", path.display(), labels.display())
+                format!(
+                    "{}: no label raster called {stem} in {}; every image needs one",
+                    path.display(),
+                    labels.display()
+                )
             })?;
             let arg = SceneArg {
                 name: Some("image".into()),
@@ -376,7 +387,9 @@ impl Prepared {
                 let find = |name: &String| {
                     let found = bands.iter().position(|b| b.name.eq_ignore_ascii_case(name));
                     let known = || bands.iter().map(|b| b.name.as_str()).collect::<Vec<_>>().join(", ");
-                    found.map(|b| (0, b)).with_context(|| format!("data.bands: no band `{name}`; the images have {}", known()))
+                    found
+                        .map(|b| (0, b))
+                        .with_context(|| format!("data.bands: no band `{name}`; the images have {}", known()))
                 };
                 let taken = self.picked.iter().map(find).collect::<anyhow::Result<Vec<_>>>()?;
                 (scene, (!taken.is_empty()).then_some(taken))

@@ -97,9 +97,8 @@ pub fn evaluate(
         let start = Instant::now();
         let folder = out.join(format!("fold-{}", fold + 1));
         let place = FoldPlace { folder: &folder, resume };
-        let model = train_fold(
-            recipe, setting, prepared, &tiles, &features, fold, place, device, observer(fold).as_mut(),
-        )?;
+        let model =
+            train_fold(recipe, setting, prepared, &tiles, &features, fold, place, device, observer(fold).as_mut())?;
         if model.ended == Ended::Interrupted {
             bail!("interrupted in fold {}; the same command with --resume continues", fold + 1);
         }
@@ -140,12 +139,17 @@ pub fn evaluate(
         let scene = prepared.open(k, setting)?;
         let labels = match &prepared.scenes {
             Some(scenes) => scenes.scenes[k].labels.clone(),
-            None => prepared.folds[0].test[k].as_ref().map_or_else(|| ids(map, &prepared.legend), |t| ids(t, &prepared.legend)),
+            None => prepared.folds[0].test[k]
+                .as_ref()
+                .map_or_else(|| ids(map, &prepared.legend), |t| ids(t, &prepared.legend)),
         };
         let image = panel(scene.scene(), &labels, &ids(map, &prepared.legend), &prepared.legend, "map of fold 1")?;
         report.images.push(ReportImage {
             title: format!("Map: {}", prepared.name(k)),
-            caption: format!("{}: what the sensor sees, the labels, and the map of the head of fold 1.", prepared.name(k)),
+            caption: format!(
+                "{}: what the sensor sees, the labels, and the map of the head of fold 1.",
+                prepared.name(k)
+            ),
             png: image.to_png()?,
         });
     }
@@ -200,12 +204,14 @@ fn pixels(
     let [mut ours, mut forest, mut wide, mut coordinates] = [(); 4].map(|()| Predicted::new());
     ours.seconds = seconds;
     for (fold, split) in scenes.splits.iter().enumerate() {
-        // A pixel without data in the tower's bands has data in the labels' sense only if inputs differ; it counts as the first class.
-        let of = |p: &crate::data::Pixel| {
+        for p in &split.test {
+            // Splits hold only pixels with data in every band of every input, so that each has a class.
             let found = maps[fold][p.scene].as_ref().map_or(IGNORE, |m| m[(p.row, p.col)]);
-            if found == IGNORE { 0 } else { usize::from(found) }
-        };
-        ours.classes.extend(split.test.iter().map(of));
+            if found == IGNORE {
+                bail!("{}: pixel ({}, {}) was tested but not mapped", prepared.name(p.scene), p.row, p.col);
+            }
+            ours.classes.push(usize::from(found));
+        }
         for (method, windows) in [(&mut forest, &[][..]), (&mut wide, &[3, 5][..])] {
             let start = Instant::now();
             let train = pixel_features(scenes, &inputs, &split.train, windows)?;
@@ -267,7 +273,8 @@ fn images(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let (fold, k) = (&prepared.folds[0], prepared.legend.len());
-    let tested = || fold.test.iter().zip(maps).enumerate().filter_map(|(i, (t, m))| Some((i, t.as_ref()?, m.as_ref()?)));
+    let tested =
+        || fold.test.iter().zip(maps).enumerate().filter_map(|(i, (t, m))| Some((i, t.as_ref()?, m.as_ref()?)));
     let ours = tested().map(|(_, t, m)| confusion(t, m, k)).collect::<anyhow::Result<Vec<_>>>()?;
     let note = "a decode head on a frozen image tower";
     report.methods.push(method(OURS, Role::Model, note, Scores::of_groups(&ours, bootstrap)?, seconds));
@@ -306,6 +313,12 @@ fn images(
     }
     let note = format!("trees on values, means and deviations around the pixel, {} training pixels", truth.len());
     let scores = Scores::of_groups(&matrices, bootstrap)?;
-    report.methods.push(method("random forest, 3×3 and 5×5", Role::Baseline, &note, scores, start.elapsed().as_secs_f64()));
+    report.methods.push(method(
+        "random forest, 3×3 and 5×5",
+        Role::Baseline,
+        &note,
+        scores,
+        start.elapsed().as_secs_f64(),
+    ));
     Ok(())
 }

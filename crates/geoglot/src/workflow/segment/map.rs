@@ -64,7 +64,11 @@ fn bands(card: &SegmenterCard, scene: &Scene) -> anyhow::Result<Vec<(usize, usiz
             ([_], 1) => 0,
             (inputs, _) => inputs.iter().position(|i| i.name() == *name).with_context(|| {
                 let given: Vec<&str> = inputs.iter().map(|i| i.name()).collect();
-                format!("the model needs the inputs {}; the scene has {}: give --scene {name}=PATH", names.join(", "), given.join(", "))
+                format!(
+                    "the model needs the inputs {}; the scene has {}: give --scene {name}=PATH",
+                    names.join(", "),
+                    given.join(", ")
+                )
             })?,
         };
         let own: Vec<usize> = (0..card.bands.len()).filter(|&k| card.bands[k].input == *name).collect();
