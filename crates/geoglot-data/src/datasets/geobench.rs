@@ -140,9 +140,13 @@ fn named_in(
 
 /// The sample's bands as a raster, named by the registry; completes `arg` with the sensor.
 pub(super) fn source(path: &Path, arg: &mut SceneArg) -> Result<Arc<dyn BandSource>> {
-    let Sample { bands: notes, raster, .. } = attribute(path)?;
-    // Beside a label raster the bands must be named, or the label would be one of them.
-    let variable = raster.map(|_| notes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(","));
+    let Sample { bands: mut notes, raster, .. } = attribute(path)?;
+    let all = notes.len();
+    // Cloud probabilities are made from the other bands.
+    notes.retain(|n| !matches!(n.kind.as_str(), "CloudProbability" | "Mask"));
+    // Beside a label raster or a mask the bands must be named, or these would be bands, too.
+    let named = raster.is_some() || notes.len() < all;
+    let variable = named.then(|| notes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(","));
     let options = SourceOptions { variable, ..SourceOptions::default() };
     let inner: Arc<dyn BandSource> = Arc::new(hdf5::open(path, &options)?);
     let set = path.parent().and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();

@@ -130,7 +130,7 @@ fn geo_bench_label_rasters() {
     assert_eq!((set.labelling(), set.classes().len(), set.len()), (Labelling::Raster, 3, 3));
     let at = |id: &str| set.items().iter().position(|i| i.id == id).unwrap();
     assert_eq!(set.items()[at("two")].split, Some(Split::Test));
-    // The label is no band.
+    // Neither the label nor the cloud probability is a band.
     let pixels = set.read(at("one")).unwrap();
     assert_eq!(pixels.bands.iter().map(|b| b.name.as_str()).collect::<Vec<_>>(), ["B02", "B03", "B04"]);
     assert_eq!(set.label_raster(at("one")).unwrap().row(2).to_vec(), [1, 1, 2, 2, 0]);

@@ -204,12 +204,14 @@ fn pixels(
     let [mut ours, mut forest, mut wide, mut coordinates] = [(); 4].map(|()| Predicted::new());
     ours.seconds = seconds;
     for (fold, split) in scenes.splits.iter().enumerate() {
-        // A pixel without data in the tower's bands has data in the labels' sense only if inputs differ; it counts as the first class.
-        let of = |p: &crate::data::Pixel| {
+        for p in &split.test {
+            // Splits hold only pixels with data in every band of every input, so that each has a class.
             let found = maps[fold][p.scene].as_ref().map_or(IGNORE, |m| m[(p.row, p.col)]);
-            if found == IGNORE { 0 } else { usize::from(found) }
-        };
-        ours.classes.extend(split.test.iter().map(of));
+            if found == IGNORE {
+                bail!("{}: pixel ({}, {}) was tested but not mapped", prepared.name(p.scene), p.row, p.col);
+            }
+            ours.classes.push(usize::from(found));
+        }
         for (method, windows) in [(&mut forest, &[][..]), (&mut wide, &[3, 5][..])] {
             let start = Instant::now();
             let train = pixel_features(scenes, &inputs, &split.train, windows)?;
