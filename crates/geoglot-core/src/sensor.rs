@@ -355,7 +355,10 @@ mod tests {
             if matches!(sensor.kind, SensorKind::Multispectral | SensorKind::Hyperspectral | SensorKind::Thermal) {
                 assert!(
                     // A height has none.
-                    sensor.bands.iter().all(|b| b.unit == Unit::Metre || b.wavelength_um.is_some() && b.fwhm_um.is_some()),
+                    sensor
+                        .bands
+                        .iter()
+                        .all(|b| b.unit == Unit::Metre || b.wavelength_um.is_some() && b.fwhm_um.is_some()),
                     "{} lacks wavelengths",
                     sensor.id
                 );
