@@ -226,9 +226,11 @@ def towers():
     )
     trainer = message(2, message(3, 1) + message(40, 0))
     put("sentencepiece", "unigram", model + trainer)
-    # A character map: the double array of a trie (4 bytes of length, units), then the replacements.
-    units = struct.pack("<4I", 0x400, 0, 0, 0)
-    put("sentencepiece", "charsmap", model + trainer + message(3, message(1, b"nmt") + message(2, struct.pack("<I", len(units)) + units + b"a\0")))
+    # A character map: length and units of a trie in which `a` leads to a leaf, and what replaces it.
+    units = [0] * 512
+    units[0], units[256 ^ 97], units[258] = 256 << 10, (256 ^ 97 ^ 258) << 10 | 1 << 8 | 97, 1 << 31
+    trie = struct.pack("<512I", *units)
+    put("sentencepiece", "charsmap", model + trainer + message(3, message(1, b"nmt") + message(2, struct.pack("<I", len(trie)) + trie + b"bc\0")))
     fixtures = REPO / "crates/geoglot-models/tests/fixtures/vision"
     for name in ["clip-hf", "siglip-hf", "dinov2-reg-hf", "siglip-timm", "timm-dinov2-reg", "geolangbind", "dofa-v2"]:
         processor = fixtures / name / "preprocessor_config.json"

@@ -15,6 +15,7 @@
 
 pub mod bert;
 mod cache;
+mod charsmap;
 pub mod clip;
 mod hashed;
 mod pooling;

@@ -135,6 +135,7 @@ impl TextTokenizer {
     }
 
     fn from_bytes(bytes: &[u8], path: PathBuf, max_tokens: usize) -> Result<Self> {
+        super::charsmap::check_tokenizer(bytes).map_err(|e| tokenizer_error(&path, e))?;
         let mut inner = Tokenizer::from_bytes(bytes).map_err(|e| tokenizer_error(&path, e))?;
         // Room for the special tokens and at least one more.
         if max_tokens < 3 {

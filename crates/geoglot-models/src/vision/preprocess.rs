@@ -64,12 +64,20 @@ pub struct ImagePreprocess {
     pub by_band: BTreeMap<String, (f32, f32)>,
 }
 
+/// Longest side of a network's input in pixels.
+const LARGEST: usize = 8192;
+
 impl ImagePreprocess {
     /// What makes these numbers impossible, if anything.
     pub fn problem(&self) -> Option<String> {
         let (h, w) = self.size;
         if h == 0 || w == 0 || self.resize_to == Some(0) {
             return Some(format!("preprocess: size {h} × {w}"));
+        }
+        if h.max(w).max(self.resize_to.unwrap_or(0)) > LARGEST {
+            return Some(format!(
+                "preprocess: size {h} × {w} is more than a network reads at once ({LARGEST} px a side)"
+            ));
         }
         if self.resize_to.is_some_and(|to| to < h.max(w)) {
             return Some(format!("preprocess: resize_to is smaller than the size {h} × {w} cut out of it"));

@@ -124,6 +124,11 @@ mod activation_name {
     }
 }
 
+/// Most blocks of a tower; the largest published one has 56.
+const MOST_BLOCKS: usize = 1024;
+/// Largest of all other sizes.
+const MOST_SIZE: usize = 1 << 20;
+
 impl VitConfig {
     /// Width D of the pooled vector.
     pub fn output(&self) -> usize {
@@ -158,6 +163,14 @@ impl VitConfig {
             [self.patch, self.grid.0, self.grid.1, self.width, self.depth, self.hidden, self.projection.unwrap_or(1)];
         if sizes.contains(&0) {
             return Some(format!("a size is 0: patch, grid, width, depth, hidden, projection are {sizes:?}"));
+        }
+        // What the tensors of a file do not tell is made before they are compared.
+        if self.depth > MOST_BLOCKS || self.registers > MOST_SIZE || sizes.iter().any(|&s| s > MOST_SIZE) {
+            return Some(format!(
+                "no tower is this large: patch, grid, width, depth, hidden, projection are {sizes:?} with {} registers; at most \
+                 {MOST_BLOCKS} blocks and {MOST_SIZE} of everything else",
+                self.registers
+            ));
         }
         if self.pooling == Pooling::Class && !self.class_token {
             return Some("pooling is `class` but there is no class token".into());

@@ -21,6 +21,9 @@ use super::map::parse_scene;
 use super::progress::Pixels;
 use super::train::print_warnings;
 
+/// Largest batch: all its tiles are in memory.
+const MOST_TILES: usize = 4096;
+
 /// Scenes and how they are cut, for `embed` and `index add`.
 #[derive(Debug, ClapArgs)]
 pub struct SceneArgs {
@@ -104,6 +107,9 @@ impl SceneArgs {
             if value == Some(0) {
                 return Err(Usage(format!("--{name} 0: expected 1 or more")).into());
             }
+        }
+        if self.batch > MOST_TILES {
+            return Err(Usage(format!("--batch {}: at most {MOST_TILES} tiles are held at a time", self.batch)).into());
         }
         share("--max-nodata", self.max_nodata)?;
         self.cloud.map(|c| share("--cloud", c)).transpose()?;

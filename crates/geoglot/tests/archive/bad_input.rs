@@ -108,6 +108,7 @@ fn wrong_arguments_end_with_code_2() {
         (&["--tile", "0"][..], "--tile"),
         (&["--stride", "0"], "--stride"),
         (&["--batch", "0"], "--batch"),
+        (&["--batch", "100000000"], "--batch"),
         (&["--max-nodata", "50"], "0 to 1"),
         (&["--date", "01.02.2020"], "YYYY-MM-DD"),
         (&["--text", "water"], "--patches"),

@@ -86,6 +86,24 @@ fn tensors_that_do_not_fit_are_named() {
         assert!(error.contains(name_of_file) && error.contains(&name) && error.contains("f32"), "{error}");
         std::fs::write(&path, &whole).unwrap();
     }
+    // A configuration far larger than its weights: nothing of that size is made.
+    let config = place.path("model/config.json");
+    let card = std::fs::read_to_string(&config).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&card).unwrap();
+    for (key, size, word) in [
+        ("/tower/vit/depth", json!(1 << 30), "1073741824"),
+        ("/tower/vit/hidden", json!(1 << 19), "fc1.weight"),
+        ("/tower/vit/grid", json!([1 << 20, 1 << 20]), "position"),
+        ("/tower/preprocess/size", json!([1 << 20, 12]), "1048576"),
+        ("/tower/vit/patch", json!(0), "a size is 0"),
+    ] {
+        let kept = std::mem::replace(json.pointer_mut(key).unwrap(), size);
+        std::fs::write(&config, json.to_string()).unwrap();
+        let error = place.fails(1, &embed);
+        assert!(error.contains("model/") && error.contains(word), "{key}: {error}");
+        *json.pointer_mut(key).unwrap() = kept;
+    }
+    std::fs::write(&config, card).unwrap();
     // Numbers that are none.
     let path = place.path("model/model.safetensors");
     let (name, _) = matrix(&path, "blocks.0");
