@@ -265,13 +265,16 @@ fn shares_and_descriptions_are_worded() {
     work.write("shares.csv", "image,water\na.tif,much\n");
     work.run("caption shares.toml --out out").fails(1, &["shares.csv, line 2", "`much`"]);
 
-    let text = "Water covers 73% of the scene. Trees stand along the right side, in a long and unbroken row that runs from the very top of the image down to its bottom. There is nothing else.";
+    let first = "Water covers 73% of the scene.";
+    let text = format!(
+        "{first} Trees stand along the right side, in a long and unbroken row that runs all the way from the top of the image to its bottom. There is nothing else."
+    );
     work.write("texts.json", json!([{ "image": "a.tif", "caption": text }]).to_string());
     work.write("texts.toml", "name = \"texts\"\nkind = \"description\"\nimages = \"img:sensor=rgb\"\n[dataset]\npath = \"texts.json\"\nformat = \"caption-json\"\n");
     work.run("caption texts.toml --out out").ok();
     let images = manifest(&work);
     assert_sound(&images);
-    assert_eq!((images[0].short[0].as_str(), images[0].long[0].as_str()), ("Water covers 73% of the scene.", text));
+    assert_eq!((images[0].short[0].as_str(), &images[0].long[0]), (first, &text));
 }
 
 #[test]

@@ -59,6 +59,8 @@ impl Loaded {
     pub fn job(&self, registry: &Registry) -> anyhow::Result<Job> {
         let beside = |text: &str| anyhow::Ok(self.folder.join(Recipe::expand(text)?));
         let root = self.recipe.root.as_deref().map_or_else(|| Ok(self.folder.clone()), beside)?;
+        // The manifest names images so that they are found from any folder.
+        let root = std::path::absolute(&root).with_context(|| root.display().to_string())?;
         let legend = self.recipe.legend.as_deref().map(|l| anyhow::Ok(Legend::load(&beside(l)?)?)).transpose()?;
         Ok(Job::new(self.recipe.clone(), &root, legend, Arc::new(registry.clone()))?)
     }

@@ -1,8 +1,10 @@
 //! Wording of land cover.
 
+use indexmap::IndexMap;
+
 use super::{Draw, share};
 use crate::captions::facts::{ClassFact, CoverFacts, Facts};
-use crate::captions::noun::{capital, list, number};
+use crate::captions::noun::{Noun, capital, list, number};
 use crate::captions::place::Place;
 
 /// Classes with a smaller share are only named among traces.
@@ -177,19 +179,23 @@ impl Draw<'_> {
         if placed.iter().all(|p| p.1 == Place::Throughout) {
             return None;
         }
-        let said: Vec<String> = placed
-            .iter()
-            .enumerate()
-            .map(|(k, (class, place, phrase))| {
-                let noun = &class.noun;
-                let name = if k == 0 { capital(&noun.words) } else { noun.words.clone() };
-                match place {
-                    Place::Throughout => format!("{name} {} spread {phrase}", noun.verb("is", "are")),
-                    _ => format!("{name} {} {phrase}", noun.verb("lies", "lie")),
-                }
-            })
-            .collect();
-        Some(format!("{}.", list(&said)))
+        // What lies in the same place is named together.
+        let mut groups: IndexMap<String, (Place, Vec<&Noun>)> = IndexMap::new();
+        for (class, place, phrase) in &placed {
+            groups.entry(phrase.clone()).or_insert_with(|| (*place, Vec::new())).1.push(&class.noun);
+        }
+        let said = groups.iter().map(|(phrase, (place, nouns))| {
+            let words: Vec<&str> = nouns.iter().map(|n| n.words.as_str()).collect();
+            let many = nouns.len() > 1 || nouns[0].plural;
+            let verb = match (place, many) {
+                (Place::Throughout, false) => "is spread",
+                (Place::Throughout, true) => "are spread",
+                (_, false) => "lies",
+                (_, true) => "lie",
+            };
+            format!("{} {verb} {phrase}", list(&words))
+        });
+        Some(format!("{}.", capital(&said.collect::<Vec<_>>().join("; "))))
     }
 
     /// How the classes hang together.
