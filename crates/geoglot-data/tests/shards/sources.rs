@@ -24,7 +24,7 @@ fn chip(path: &Path, seed: usize) {
     grid.crs = Some(Crs::Epsg(32632));
     grid.transform = geoglot_core::Affine::north_up(600_000.0, 5_300_000.0, 10.0, 10.0);
     let data = Array3::from_shape_fn((4, 5, 6), |(b, r, c)| {
-        if (r + c + seed) % 7 == 0 { 0.0 } else { (1000 * b + 31 * r + 7 * c + seed) as f32 }
+        if (r + c + seed).is_multiple_of(7) { 0.0 } else { (1000 * b + 31 * r + 7 * c + seed) as f32 }
     });
     let spec = RasterSpec::values(SampleType::U16, names.map(str::to_owned), Some(0.0));
     let mut writer = RasterWriter::create(path, &grid, spec).unwrap();
