@@ -14,9 +14,6 @@ use super::npy;
 use super::sample::{ReadOptions, Sample, decode};
 use super::writer::{ShardWriter, WriteOptions, hex, index_modality};
 
-/// A sample with its members, as they are copied.
-type Annotated = (Sample, Vec<(String, Vec<u8>)>);
-
 /// Copies the shards of `folder` into the folder `out` with features added to every sample as `<key>.teacher-NAME.npy`; all other members
 /// are copied byte by byte. `features` is given up to `batch` samples at once and returns a map from teacher to array for each.
 /// `job` stands for what the features depend on (teacher, preprocessing): an interrupted job resumes only with the same.
@@ -37,7 +34,7 @@ pub fn annotate<E: From<Error>>(
     let source = sha2_of(&format!("{job} {known:?} {names:?}"));
     let mut writer = ShardWriter::create(out, &source, options)?;
     let (mut number, done) = (0, writer.position());
-    let mut waiting: Vec<Annotated> = Vec::new();
+    let mut waiting: Vec<Waiting> = Vec::new();
     for shard in folder.shards() {
         let mut file = File::open(shard).map_err(|e| Error::io(shard, "open", e))?;
         let (mut walk, mut scratch) = (Walk::open(shard)?, Vec::new());
@@ -58,11 +55,13 @@ pub fn annotate<E: From<Error>>(
     Ok(writer.finish()?)
 }
 
-#[allow(clippy::type_complexity)]
+/// A sample and its members as they are.
+type Waiting = (Sample, Vec<(String, Vec<u8>)>);
+
 fn flush<E: From<Error>>(
     writer: &mut ShardWriter,
     folder: &ShardFolder,
-    waiting: &mut Vec<(Sample, Vec<(String, Vec<u8>)>)>,
+    waiting: &mut Vec<Waiting>,
     features: &mut impl FnMut(&[Sample]) -> Result<Vec<BTreeMap<String, ArrayD<f32>>>, E>,
 ) -> Result<(), E> {
     if waiting.is_empty() {

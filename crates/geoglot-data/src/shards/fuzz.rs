@@ -30,6 +30,6 @@ pub fn shard(bytes: &[u8]) {
 /// `shards.json`.
 pub fn index(bytes: &[u8]) {
     if let Ok(index) = ShardIndex::parse(Path::new("shards.json"), bytes) {
-        index.modalities.iter().for_each(|m| drop(m.modality()));
+        assert!(index.modalities.iter().all(|m| m.modality().channels() == m.bands.len()));
     }
 }

@@ -137,7 +137,7 @@ mod tests {
     fn arrays_come_back() {
         let a = Array::from_shape_fn((3, 4, 2), |(i, j, k)| (i * 1000 + j * 10 + k) as u16).into_dyn();
         let bytes = encode(a.view());
-        assert_eq!((bytes.len() - 3 * 4 * 2 * 2) % 64, 0);
+        assert_eq!(bytes.len() % 64, 48);
         assert_eq!(Npy::parse(&bytes).unwrap().u16().unwrap(), a);
         assert_eq!(Npy::parse(&bytes).unwrap().f32().unwrap(), a.mapv(f32::from));
         let f = Array::from_shape_fn(5, |i| i as f32 - 0.5).into_dyn();

@@ -5,18 +5,17 @@ use proptest::prelude::*;
 
 use crate::write;
 
-/// An entry point and bytes that it accepts.
-type Seed = (fn(&[u8]), Vec<u8>);
+type Entry = fn(&[u8]);
 
 /// A shard of ours, its index, and those of others.
-fn seeds() -> &'static [Seed] {
-    static SEEDS: std::sync::OnceLock<Vec<Seed>> = std::sync::OnceLock::new();
+fn seeds() -> &'static [(Entry, Vec<u8>)] {
+    static SEEDS: std::sync::OnceLock<Vec<(Entry, Vec<u8>)>> = std::sync::OnceLock::new();
     SEEDS.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), &[(0, 0), (1, 1), (2, 2)], 10);
         let own = std::fs::read(dir.path().join("shard-000000.tar")).unwrap();
         let index = std::fs::read(dir.path().join("shards.json")).unwrap();
-        let mut seeds: Vec<Seed> = vec![(fuzz::shard, own), (fuzz::index, index)];
+        let mut seeds: Vec<(Entry, Vec<u8>)> = vec![(fuzz::shard, own), (fuzz::index, index)];
         for entry in std::fs::read_dir(crate::python::fixtures()).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|e| e == "tar") {

@@ -4,14 +4,16 @@ use geoglot_data::shards::{Mixer, ShardFolder, Source, StreamOptions};
 
 use crate::write;
 
+/// Folder, samples, weight.
+type Described = (&'static str, Vec<(usize, usize)>, f64);
+
 fn sources(dir: &std::path::Path) -> Vec<Source> {
-    type Mix = (&'static str, Vec<(usize, usize)>, f64);
-    let all: [Mix; 2] = [
+    let all: [Described; 2] = [
         ("rgb", (0..40).map(|i| (0, i)).collect(), 3.0),
         // Two modalities in the same shards.
         ("mixed", (0..37).map(|i| (1 + i % 2, i)).collect(), 1.0),
     ];
-    let source = |(name, samples, weight): (&str, Vec<(usize, usize)>, f64)| {
+    let source = |(name, samples, weight): Described| {
         let path = dir.join(name);
         if !path.exists() {
             write(&path, &samples, 9);

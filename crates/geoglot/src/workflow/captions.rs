@@ -46,8 +46,6 @@ pub fn load(path: &Path, overrides: &[String]) -> anyhow::Result<Loaded> {
     let text = toml::to_string(&table).map_err(|e| wrong(e.to_string()))?;
     let recipe: CaptionRecipe = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     recipe.check().with_context(|| path.display().to_string())?;
-    // Absolute, so that the paths of a manifest hold wherever it is read.
-    let path = std::path::absolute(path).with_context(|| path.display().to_string())?;
     Ok(Loaded { recipe, folder: path.parent().map_or_else(PathBuf::new, Path::to_path_buf) })
 }
 
