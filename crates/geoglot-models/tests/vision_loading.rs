@@ -239,5 +239,5 @@ fn image_and_text_towers_of_a_folder_share_a_space() {
     let e = found("siglip-vit-b-16").err().unwrap().to_string();
     assert!(e.contains("geoglot models pull siglip-vit-b-16"), "{e}");
     // Its image side is a stand-in: the pair is refused with the tower's reason.
-    assert!(ImageTextModel::load(dir.path(), &Device::flex()).is_err());
+    assert!(ImageTextModel::load(dir.path(), None, &Device::flex()).is_err());
 }

@@ -9,7 +9,7 @@ use ndarray::Array2;
 use crate::error::{Error, Result};
 use crate::text::towers::find_weights;
 use crate::text::{TextTower, TowerOptions, load_from_folder};
-use crate::vision::{ImageOptions, ImageTower, load_image_tower_from};
+use crate::vision::{ImageOptions, ImageTower, Preset, load_image_tower_from};
 
 /// An image tower and the text tower of its space.
 pub struct ImageTextModel {
@@ -22,14 +22,17 @@ pub struct ImageTextModel {
 }
 
 impl ImageTextModel {
-    /// Loads both towers and the loss's scale and bias from one folder.
+    /// Loads both towers and the loss's scale and bias from one folder, with the configuration of a published model ([`Preset`]) where one
+    /// is named.
     ///
     /// # Errors
     /// What loading either tower may say, and [`Error::Space`] when they do not live in one space.
-    pub fn load(folder: &Path, device: &Device) -> Result<Self> {
-        let image = load_image_tower_from(folder, &ImageOptions::default(), device)?;
-        let text = load_from_folder(folder, &TowerOptions::default(), device)?;
-        let checkpoint = Checkpoint::open(find_weights(folder, None)?)?;
+    pub fn load(folder: &Path, preset: Option<&str>, device: &Device) -> Result<Self> {
+        let named = || preset.map(str::to_owned);
+        let image =
+            load_image_tower_from(folder, &ImageOptions { preset: named(), ..ImageOptions::default() }, device)?;
+        let text = load_from_folder(folder, &TowerOptions { preset: named(), ..TowerOptions::default() }, device)?;
+        let checkpoint = Checkpoint::open(find_weights(folder, preset.map(Preset::named).transpose()?)?)?;
         let scalar = |name: &str| -> Result<Option<f32>> {
             let Some(found) = checkpoint.names().find(|n| n.rsplit('.').next() == Some(name)) else { return Ok(None) };
             let values = checkpoint.read_f32(found)?;

@@ -18,6 +18,7 @@ pub use registry::{ModelEntry, Registry, WheelEntry};
 pub use store::{Lock, Store, hex, sha256_of_file};
 
 use crate::error::{Error, Result};
+use crate::vision::Preset;
 
 /// Registry, store and hub cache together.
 #[derive(Debug, Clone)]
@@ -177,11 +178,16 @@ impl Hub {
         Ok(Listed { entry: self.entry(name)?, resolved: self.resolve(name).ok() })
     }
 
-    /// Finds a model on this machine: a folder by path, then the store, then the hub cache. Never touches the network.
+    /// Finds a model on this machine: a folder by path, then the store, then the hub cache. Never touches the network. `FOLDER:preset=NAME`
+    /// is a folder whose weights have the configuration of a published model ([`Preset`]).
     ///
     /// # Errors
-    /// [`Error::NotAvailable`] with the ways to get it, [`Error::UnknownModel`], or a damaged record of the store.
+    /// An unknown preset, [`Error::NotAvailable`] with the ways to get it, [`Error::UnknownModel`], or a damaged record of the store.
     pub fn resolve(&self, path_or_name: &str) -> Result<Resolved> {
+        let (path_or_name, preset) = match path_or_name.rsplit_once(":preset=") {
+            Some((folder, name)) if Path::new(folder).is_dir() => (folder, Some(Preset::named(name)?.name.clone())),
+            _ => (path_or_name, None),
+        };
         let path = Path::new(path_or_name);
         // A registered name means the registered model even where a folder happens to have the same name.
         let registered = self.registry.find(path_or_name).is_some();
@@ -192,7 +198,7 @@ impl Hub {
                 space: None,
                 weights_sha256: None,
                 licence: None,
-                preset: None,
+                preset,
             });
         }
         let entry = self.entry(path_or_name)?;

@@ -86,6 +86,16 @@ fn a_missing_model_says_how_to_get_it() {
 }
 
 #[test]
+fn a_folder_may_name_the_published_model_its_weights_are_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let named = |name: &str| hub_in(&dir).resolve(&format!("{}:preset={name}", dir.path().display()));
+    let found = named("skyclip-vit-l-14").unwrap();
+    assert_eq!((found.folder.as_path(), found.preset.as_deref()), (dir.path(), Some("skyclip-vit-l-14")));
+    let unknown = named("sky").unwrap_err().to_string();
+    assert!(unknown.contains("`sky`") && unknown.contains("skyclip-vit-l-14"), "{unknown}");
+}
+
+#[test]
 fn a_pull_is_recorded_checked_and_then_offline() {
     let dir = tempfile::tempdir().unwrap();
     let (address, requests) = serve(files(b"weights"));

@@ -96,7 +96,15 @@ pub(crate) fn find_weights(folder: &Path, preset: Option<&Preset>) -> Result<Pat
     let of_preset = preset.into_iter().flat_map(|p| &p.files).find_map(|f| there(f));
     let usual = || WEIGHTS.iter().find_map(|w| there(w));
     let published = || crate::vision::presets().iter().flat_map(|p| &p.files).find_map(|f| there(f));
-    of_preset.or_else(usual).or_else(published).ok_or_else(|| {
+    // Weights of a named model may have any name, if there is no doubt which file is meant.
+    let only = || {
+        let mut files = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).filter(|path| {
+            let kind = path.extension().and_then(|e| e.to_str());
+            path.is_file() && matches!(kind, Some("pt" | "pth" | "bin" | "safetensors"))
+        });
+        preset.and(files.next()).filter(|_| files.next().is_none())
+    };
+    of_preset.or_else(usual).or_else(published).or_else(only).ok_or_else(|| {
         Error::config(folder, format!("no weights in this folder; expected one of {}", WEIGHTS.join(", ")))
     })
 }

@@ -216,7 +216,7 @@ fn configuration(folder: &Path, weights: &Path, options: &ImageOptions) -> Resul
                 weights,
                 format!(
                     "no config.json or open_clip_config.json beside these weights, and their name is none of a published model; \
-                     name a preset: {}",
+                     say which it has the shape of with FOLDER:preset=NAME, NAME one of {}",
                     names.join(", ")
                 ),
             ))

@@ -44,8 +44,8 @@ impl Pair {
     /// What loading either may say; no text tower of the image tower's space; towers of different spaces.
     pub fn open(model: &str, text_model: Option<&str>, device: &Device) -> anyhow::Result<Self> {
         if text_model.is_none() && may_have_text(model) {
-            let folder = Hub::from_env()?.resolve(model)?.folder;
-            let model = ImageTextModel::load(&folder, device).context(
+            let found = Hub::from_env()?.resolve(model)?;
+            let model = ImageTextModel::load(&found.folder, found.preset.as_deref(), device).context(
                 "classes in words need both sides of an image–text model; name a text tower with --text-model",
             )?;
             // One label alone has probability 1 under a softmax, and under no sigmoid.
