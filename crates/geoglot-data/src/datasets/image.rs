@@ -15,6 +15,9 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 /// Most pixels an image may have: larger ones belong into a GeoTIFF, which is read by windows.
 const MOST_PIXELS: usize = 1 << 28;
 
+/// Most bytes of an image file: four samples of 16 bits a pixel.
+const MOST_BYTES: u64 = 8 * MOST_PIXELS as u64;
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Png,
@@ -57,6 +60,16 @@ impl ImageSource {
     /// [`Error::Io`]; [`Error::Format`] for damaged files, other formats and images too large to be decoded whole.
     pub fn open(path: &Path) -> Result<Self> {
         let kind = kind_of(path)?.ok_or_else(|| Error::format(path, "is neither a PNG nor a JPEG image"))?;
+        // The decoders would look for an image through all of it.
+        let length = std::fs::metadata(path).map_err(|e| Error::io(path, "read", e))?.len();
+        if length > MOST_BYTES {
+            return Err(Error::format(
+                path,
+                format!(
+                    "has {length} bytes, more than a PNG or JPEG of {MOST_PIXELS} pixels; larger images need a GeoTIFF"
+                ),
+            ));
+        }
         let (width, height, channels, sample) = match kind {
             Kind::Png => {
                 let reader = png_reader(path, buffered(path)?)?;
