@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use clap::Args as ClapArgs;
 use geoglot::core::{Registry, small_file};
+use geoglot::models::hub::Hub;
 use geoglot::models::mmlgnet::load_card;
-use geoglot::models::vision::{ImageOptions, ImageTower, load_image_tower_from};
+use geoglot::models::vision::{ImageOptions, ImageTower, TowerFiles};
 use geoglot::raster::preview::{ansi, ascii, quick_look};
 use geoglot::raster::stats::{SceneStats, Warning, scene_stats, warnings};
 use geoglot::raster::{Scene, SceneArg, SceneInput, is_placeholder};
@@ -41,6 +42,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let registry = registry(args.sensors.as_ref())?;
     let mut all = Vec::new();
     for text in &args.files {
+        if text.contains(":preset=") {
+            image_tower(Path::new(text), args.json)?;
+            continue;
+        }
         if ["config.json", "open_clip_config.json"].iter().any(|name| Path::new(text).join(name).is_file()) {
             model_folder(Path::new(text), args.json)?;
             continue;
@@ -147,7 +152,12 @@ fn is_image_tower(folder: &Path) -> bool {
 
 /// Shows an image tower: network, bands, preprocessing.
 fn image_tower(folder: &Path, json: bool) -> anyhow::Result<()> {
-    let tower = load_image_tower_from(folder, &ImageOptions::default(), &Device::flex())?;
+    let options = ImageOptions::default();
+    let files = match folder.to_str().filter(|name| name.contains(":preset=")) {
+        Some(name) => TowerFiles::resolve(name, &options, &Hub::from_env()?)?,
+        None => TowerFiles::open(folder, &options)?,
+    };
+    let tower = files.load(&Device::flex())?;
     if json {
         let card = json!({
             "path": folder, "space": tower.space(), "fingerprint": tower.fingerprint(), "tower": tower.config(),

@@ -46,6 +46,8 @@ pub fn load(path: &Path, overrides: &[String]) -> anyhow::Result<Loaded> {
     let text = toml::to_string(&table).map_err(|e| wrong(e.to_string()))?;
     let recipe: CaptionRecipe = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     recipe.check().with_context(|| path.display().to_string())?;
+    // Absolute, so that the paths in a manifest hold wherever it is read.
+    let path = std::path::absolute(path).with_context(|| path.display().to_string())?;
     Ok(Loaded { recipe, folder: path.parent().map_or_else(PathBuf::new, Path::to_path_buf) })
 }
 
@@ -57,8 +59,6 @@ impl Loaded {
     pub fn job(&self, registry: &Registry) -> anyhow::Result<Job> {
         let beside = |text: &str| anyhow::Ok(self.folder.join(Recipe::expand(text)?));
         let root = self.recipe.root.as_deref().map_or_else(|| Ok(self.folder.clone()), beside)?;
-        // The manifest names images so that they are found from any folder.
-        let root = std::path::absolute(&root).with_context(|| root.display().to_string())?;
         let legend = self.recipe.legend.as_deref().map(|l| anyhow::Ok(Legend::load(&beside(l)?)?)).transpose()?;
         Ok(Job::new(self.recipe.clone(), &root, legend, Arc::new(registry.clone()))?)
     }
