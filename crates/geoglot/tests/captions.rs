@@ -536,7 +536,7 @@ fn the_papers_eight_subsets_have_recipes_that_run() {
     );
     let thermal = json!({ "images": [{ "id": 1, "filename": "a.png", "width": 64, "height": 48 }],
         "annotation": [{ "image_id": 1, "category_id": 0, "bbox": [5, 2, 2, 4] }],
-        "categories": [{ "id": 0, "name": "Person" }, { "id": 4, "name": "DontCare" }] });
+        "categories": [{ "id": 0, "name": "Person" }, { "id": 3, "name": "OtherVehicle" }, { "id": 4, "name": "DontCare" }] });
     std::fs::create_dir_all(work.path("hit-uav/test")).unwrap();
     image.save_png(&work.path("hit-uav/test/a.png")).unwrap();
     work.write("hit-uav/test.json", thermal.to_string());
