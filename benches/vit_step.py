@@ -4,9 +4,10 @@
     cargo build --release --bin geoglot && cargo build --release -p geoglot-train --example pretrain_steps
     GEOGLOT_DATA=… benches/vit_step.py --data $GEOGLOT_DATA/rsicd-aid
 
-For each size of the tower, `geoglot pretrain --export` writes first weights, text features and the plan of all steps. Both sides
-then train on it: first `--losses` steps whose losses are compared, then rounds of `--steps` steps in turns, so that a machine whose
-speed drifts hits both. A side prints the median, the least and the median CPU seconds of its steps behind the first two; the
+The images are copied as PNG first, because decoders of JPEG differ in single bytes: with the same pixels, losses can be compared to
+the last digit. For each size of the tower, `geoglot pretrain --export` writes first weights, text features and the plan of all steps.
+Both sides then train on it: first `--losses` steps whose losses are compared and whose time does not count, then rounds of `--steps`
+steps in turns, so that a machine whose speed drifts hits both. A side prints the median, the least and the median CPU seconds of its steps behind the first two; the
 medians over the rounds, the least of all and their ratios are written to `runs/vit-step.json` with the machine and its load.
 `--append` keeps the sizes that the file already has and adds rounds to those asked for again.
 """
@@ -21,6 +22,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 from compare import last_json, machine
 
 ROOT = Path(__file__).parent.parent
@@ -34,19 +37,33 @@ SIZES = {
 }
 
 
+def copy_images(data: Path, folder: Path) -> Path:
+    """`data` with PNG images, made once."""
+    place = folder / "rsicd-aid"
+    if not (place / "captions.json").exists():
+        (place / "images").mkdir(parents=True, exist_ok=True)
+        captions = json.loads((data / "captions.json").read_text())
+        for entry in captions:
+            name = Path(entry["file"]).with_suffix(".png").name
+            Image.open(data / "images" / entry["file"]).convert("RGB").save(place / "images" / name, compress_level=1)
+            entry["file"] = name
+        (place / "captions.json").write_text(json.dumps(captions))
+    return place
+
+
 def export(args, size: str, folder: Path) -> Path:
-    """The plan of a size, made once."""
+    """The plan of a size for the images in `folder`, made once."""
     place = folder / size
     if not (place / "plan.json").exists():
         settings = [word for key, value in SIZES[size].items() for word in ("--set", f"{key}={value}")]
         command = [args.geoglot, "pretrain", str(ROOT / "recipes/rsicd-anyband.toml"), "--export", str(place), *settings]
-        subprocess.run(command, check=True, stdout=sys.stderr)
+        subprocess.run(command, check=True, stdout=sys.stderr, env=os.environ | {"GEOGLOT_DATA": str(folder)})
     return place
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="folder of rsicd-aid")
+    parser.add_argument("--data", required=True, type=Path, help="folder of rsicd-aid")
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--losses", type=int, default=50, help="steps whose losses are compared; 0 to leave them as they are")
     parser.add_argument("--rounds", type=int, default=5)
@@ -54,7 +71,7 @@ def main() -> None:
     parser.add_argument("--geoglot", default=str(ROOT / "target/release/geoglot"))
     parser.add_argument("--ours", default=str(ROOT / "target/release/examples/pretrain_steps"))
     parser.add_argument("--python", default=sys.executable)
-    parser.add_argument("--exports", type=Path, help="folder where plans are kept between runs")
+    parser.add_argument("--exports", type=Path, help="folder where images and plans are kept between runs")
     parser.add_argument("--append", action="store_true")
     parser.add_argument("--out", type=Path, default=ROOT / "benches/runs/vit-step.json")
     args = parser.parse_args()
@@ -67,10 +84,11 @@ def main() -> None:
     run["torch"] = torch.stdout.strip()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.exports or Path(temporary)
+        images = copy_images(args.data, folder)
         for size in args.sizes:
             place = export(args, size, folder)
             sides = {
-                "ours": lambda n: last_json(f"{args.ours} {place} {args.data} {n}"),
+                "ours": lambda n: last_json(f"{args.ours} {place} {images} {n}"),
                 "theirs": lambda n: last_json(f"{args.python} {ROOT}/benches/pytorch/anyband_vit.py {place} --threads 2 --steps {n}"),
             }
             entry = run["sizes"].setdefault(size, {"raw": {"ours": [], "theirs": []}, "load": []})
@@ -79,15 +97,14 @@ def main() -> None:
             entry["tower"] = {k: vit[k] for k in ("width", "depth", "heads", "hidden", "patch", "grid")} | {
                 "batch": plan["options"]["batch"], "learning_rate": plan["options"]["learning_rate"],
             }
-            for number in range(args.rounds + (args.losses > 0)):
+            if args.losses:
+                entry["losses"] = {side: go(args.losses)["losses"] for side, go in sides.items()}
+            for number in range(args.rounds):
                 # Who else computes: the load of the last minute before the round.
                 entry["load"].append(round(os.getloadavg()[0], 2))
-                steps = args.losses if args.losses and number == 0 else args.steps
-                both = {side: go(steps) for side, go in sides.items()}
-                losses = {side: both[side].pop("losses") for side in both}
-                if args.losses and number == 0:
-                    entry["losses"] = losses
+                both = {side: go(args.steps) for side, go in sides.items()}
                 for side, values in both.items():
+                    values.pop("losses")
                     entry["raw"][side].append(values)
                 print(f"{size}, round {number + 1}: {both}", file=sys.stderr)
             summarise(entry)
@@ -97,7 +114,13 @@ def main() -> None:
 
 def summarise(entry: dict) -> None:
     """Figures of a size from its rounds."""
+    if "losses" in entry:
+        both = list(zip(entry["losses"]["ours"], entry["losses"]["theirs"]))
+        entry["steps_compared"] = len(both)
+        entry["largest_difference_of_losses"] = max(abs(a - b) for a, b in both)
     raw = entry["raw"]
+    if not raw["ours"]:
+        return
     of = lambda how, key: {side: how(row[key] for row in raw[side]) for side in raw}
     ratio = lambda pair: round(pair["ours"] / pair["theirs"], 4)
     entry["seconds_a_step"] = {
@@ -107,10 +130,6 @@ def summarise(entry: dict) -> None:
     entry["ratio_ours_to_theirs"] = {k: ratio(v) for k, v in entry["seconds_a_step"].items()} | {
         "rounds": [round(p, 4) for p in pairs],
     }
-    if "losses" in entry:
-        both = list(zip(entry["losses"]["ours"], entry["losses"]["theirs"]))
-        entry["steps_compared"] = len(both)
-        entry["largest_difference_of_losses"] = max(abs(a - b) for a, b in both)
 
 
 if __name__ == "__main__":
