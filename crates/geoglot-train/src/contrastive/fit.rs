@@ -102,11 +102,16 @@ pub fn pretrain_with(
     if let (Some(place), Some(checkpoint)) = (keep, checkpoint) {
         run = run.restore(checkpoint, &Checkpoint::path(place.folder))?;
     }
+    // Threads of their own: one that waits for a disk or decodes a large image must not hold up the network's.
+    let readers = rayon::ThreadPoolBuilder::new()
+        .thread_name(|k| format!("images {k}"))
+        .build()
+        .map_err(|e| PretrainError::Input(format!("threads that read images cannot be started: {e}")))?;
     let mut ended = Ended::Finished;
     for epoch in run.history.len()..options.epochs {
         let start = Instant::now();
         let plan = epoch_plan(data, options, epoch)?;
-        let setting = Setting { data, inputs: &inputs, lessons: &lessons, options, device: &device };
+        let setting = Setting { data, inputs: &inputs, lessons: &lessons, options, device: &device, readers: &readers };
         let found;
         (run, found) = run.epoch(epoch, &plan, &setting, observer)?;
         let Some((loss, parts)) = found else {
@@ -197,11 +202,13 @@ impl Run {
         observer: &mut dyn Observer,
     ) -> Result<(Self, Option<EpochLoss>)> {
         std::thread::scope(move |scope| {
-            let (sender, receiver) = sync_channel(1);
+            // No room in between: the reader waits with one batch in its hands.
+            let (sender, receiver) = sync_channel(0);
             scope.spawn(move || {
                 for batch in plan {
                     let images = setting.data.modalities[batch.modality].images;
-                    let ready = prepare(images, &setting.inputs.preprocess[batch.modality], setting.lessons, batch);
+                    let preprocess = &setting.inputs.preprocess[batch.modality];
+                    let ready = setting.readers.install(|| prepare(images, preprocess, setting.lessons, batch));
                     // The other side is gone when training stopped.
                     if sender.send(ready).is_err() {
                         return;
@@ -342,6 +349,8 @@ struct Setting<'a> {
     lessons: &'a [Lesson<'a>],
     options: &'a PretrainOptions,
     device: &'a Device,
+    /// Threads that read images.
+    readers: &'a rayon::ThreadPool,
 }
 
 impl Setting<'_> {
@@ -397,7 +406,8 @@ pub(super) fn first_gradients(
     let batch = &epoch_plan(data, options, 0)?[0];
     let modality = batch.modality;
     let ready = prepare(data.modalities[modality].images, &inputs.preprocess[modality], &lessons, batch)?;
-    let setting = Setting { data, inputs: &inputs, lessons: &lessons, options, device: &device };
+    let readers = rayon::ThreadPoolBuilder::new().build().expect("threads");
+    let setting = Setting { data, inputs: &inputs, lessons: &lessons, options, device: &device, readers: &readers };
     let found = run.gradients(batch, ready, &setting)?;
     let mut collect = Collect(&found.gradients, Vec::new());
     run.student.visit(&mut collect);

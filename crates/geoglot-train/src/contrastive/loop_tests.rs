@@ -1,6 +1,8 @@
 use burn::tensor::Device;
 use geoglot_core::atomic;
 
+use super::batches::{Ready, prepare};
+use super::distill::{Lesson, Shown};
 use super::distill_tests::teacher;
 use super::fit::first_gradients;
 use super::tests::{StopAt, Toy, data, five, recipe, rgb};
@@ -198,4 +200,63 @@ fn a_training_begins_with_a_published_towers_weights() {
         let error = run.unwrap_err().to_string();
         assert!(error.contains(word), "{file} {change}: {error}");
     }
+}
+
+/// Images of which one cannot be read.
+struct Torn<'a>(&'a Toy, usize);
+
+impl Images for Torn<'_> {
+    fn bands(&self) -> &[geoglot_core::Band] {
+        self.0.bands()
+    }
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn path(&self, i: usize) -> std::path::PathBuf {
+        self.0.path(i)
+    }
+    fn read(&self, i: usize) -> Result<ndarray::Array3<f32>> {
+        match i == self.1 {
+            true => Err(PretrainError::Input(format!("{}: torn", self.path(i).display()))),
+            false => self.0.read(i),
+        }
+    }
+}
+
+#[test]
+fn a_batch_does_not_depend_on_the_threads_that_prepare_it() {
+    let toy = Toy::new(five(), 20, 2);
+    let data = data(&[&toy]);
+    let teachers = [teacher("dinov2-hf", "", None)];
+    let recipe = recipe(&["train.batch=20"]);
+    let config = recipe.model.config(384);
+    let inputs = super::fit::Inputs::bind(&config, &data).unwrap();
+    let lessons = [Lesson::bind(&teachers[0], &config, &data, &inputs.wavelengths).unwrap()];
+    let batch = &epoch_plan(&data, &recipe.train, 0).unwrap()[0];
+    let with = |threads: usize, batch: &Batch| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| prepare(&toy, &inputs.preprocess[0], &lessons, batch)).unwrap()
+    };
+    let (one, many) = (with(1, batch), with(4, batch));
+    assert_eq!((one.shape, batch.items.len()), ([5, 8, 8], 20));
+    assert!(one.values == many.values && one.values.iter().any(|v| *v != one.values[0]));
+    let pixels = |ready: &Ready| match &ready.shown[0] {
+        Shown::Pixels(values, _) => values.clone(),
+        Shown::Features(_) => panic!("no cache was asked for"),
+    };
+    assert_eq!(pixels(&one), pixels(&many));
+    // Every image of the batch is what it is alone.
+    for k in [0, 7, 19] {
+        let alone = Batch { items: vec![batch.items[k]], texts: vec![0], crops: vec![batch.crops[k]], ..batch.clone() };
+        let alone = with(1, &alone);
+        assert_eq!(alone.values, one.values[k * 320..(k + 1) * 320]);
+        let all = pixels(&one);
+        assert_eq!(pixels(&alone), all[k * all.len() / 20..(k + 1) * all.len() / 20]);
+    }
+
+    let torn = Torn(&toy, 13);
+    let mut broken = super::tests::data(&[&toy]);
+    broken.modalities[0].images = &torn;
+    let error = pretrain(&config, &broken, &recipe.train, None, &Device::flex(), &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("toy-13: torn"), "{error}");
 }
