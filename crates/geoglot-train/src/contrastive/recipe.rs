@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 use super::distill::DistillSection;
 use super::error::Result;
 use super::groups::ParameterGroup;
-use crate::recipe::{Recipe, RecipeError, Templates, set};
+use crate::recipe::{Recipe, RecipeError, Templates, read};
 
 /// A pre-training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -376,15 +376,7 @@ impl PretrainRecipe {
     /// # Errors
     /// As [`PretrainRecipe::load`].
     pub fn parse(text: &str, origin: &str, folder: PathBuf, overrides: &[String]) -> Result<Self, RecipeError> {
-        let wrong = |problem: String| RecipeError::Format { path: origin.into(), problem };
-        let mut table: toml::Table = toml::from_str(text).map_err(|e| wrong(e.to_string()))?;
-        for change in overrides {
-            set(&mut table, change).map_err(|problem| RecipeError::Override { text: change.clone(), problem })?;
-        }
-        let text = toml::to_string(&table).map_err(|e| wrong(e.to_string()))?;
-        let recipe = Self { folder, ..toml::from_str(&text).map_err(|e| wrong(e.to_string()))? };
-        recipe.check().map_err(wrong)?;
-        Ok(recipe)
+        Ok(Self { folder, ..read(text, origin, overrides, Self::check)? })
     }
 
     fn check(&self) -> Result<(), String> {

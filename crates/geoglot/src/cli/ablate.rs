@@ -7,7 +7,7 @@ use geoglot::workflow::ablate::ablate;
 
 use super::common::interrupt_flag;
 use super::progress::Progress;
-use super::train::RecipeArgs;
+use super::train::{AnyRecipe, RecipeArgs};
 
 /// Arguments of `ablate`.
 #[derive(Debug, ClapArgs)]
@@ -22,8 +22,10 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let device = args.recipe.device.open()?;
     let mut run = RunManifest::start("ablate");
-    let recipe = args.recipe.load()?;
-    let out = args.recipe.out.clone().unwrap_or_else(|| args.recipe.out(&recipe).join("ablation"));
+    let AnyRecipe::LandCover(recipe) = args.recipe.load()? else {
+        anyhow::bail!("{}: ablations are of land-cover recipes", args.recipe.recipe.display())
+    };
+    let out = args.recipe.out.clone().unwrap_or_else(|| args.recipe.out(&recipe.name).join("ablation"));
     let stop = interrupt_flag();
     let observer = |title: &str| -> Box<dyn geoglot::train::Observer> { Box::new(Progress::new(title, stop.clone())) };
     let (report, files) = ablate(&recipe, &out, args.recipe.resume, &device, &mut run, observer)?;
