@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::distill::{Lesson, Shown};
 use super::error::{PretrainError, Result};
-use super::recipe::PretrainOptions;
+use super::options::PretrainOptions;
 
 /// Images of one modality: all have the same bands.
 pub trait Images: Sync {

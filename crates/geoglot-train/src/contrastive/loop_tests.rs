@@ -24,21 +24,21 @@ fn parts_of_a_batch_give_the_gradients_of_the_whole() {
             .into_iter()
             .take(count)
             .collect();
-            let gradients = |chunk: usize| {
+            let gradients = |chunk: usize, devices: usize| {
                 let recipe = recipe(&[&format!("train.loss={loss}"), &format!("train.chunk={chunk}")]);
-                first_gradients(&teachers, &recipe.model.config(384), &data, &recipe.train).unwrap()
+                first_gradients(&teachers, &recipe.model.config(384), &data, &recipe.train, devices).unwrap()
             };
-            let (loss, parts, whole) = gradients(10);
+            let (loss, parts, whole) = gradients(10, 1);
             let scale = whole.iter().fold(0f32, |m, g| m.max(g.abs()));
             assert!(scale > 1e-3 && parts.len() == count + 1);
-            // 10 images in parts of 1, of 3 (the last has one), of 5.
-            for chunk in [1, 3, 5] {
-                let (other, others, found) = gradients(chunk);
+            // 10 images in parts of 1, of 3 (the last has one), of 5; on several devices, of which one may have no part.
+            for (chunk, devices) in [(1, 1), (3, 1), (5, 1), (10, 2), (3, 3), (5, 4)] {
+                let (other, others, found) = gradients(chunk, devices);
                 assert!((other - loss).abs() < 1e-5 * loss.abs(), "{other} {loss}");
                 assert!(parts.iter().zip(&others).all(|(a, b)| (a - b).abs() < 1e-5 * a.abs().max(1e-2)));
                 assert_eq!(found.len(), whole.len());
                 let worst = found.iter().zip(&whole).fold(0f32, |m, (f, w)| m.max((f - w).abs()));
-                assert!(worst < 2e-5 * scale, "parts of {chunk}: {worst} of {scale}");
+                assert!(worst < 2e-5 * scale, "parts of {chunk} on {devices}: {worst} of {scale}");
             }
         }
     }
@@ -174,7 +174,7 @@ fn a_training_begins_with_a_published_towers_weights() {
     let recipe = recipe(&slow);
     let config = recipe.model.config(384);
     let siglip = open("siglip-timm");
-    let start = Beginning { start: Some(&siglip), teachers: &[] };
+    let start = Beginning { start: Some(&siglip), ..Beginning::default() };
     let model = pretrain_with(start, &config, &data, &recipe.train, None, &device, &mut Silent).unwrap().model;
     let published = Weights::open(fixtures.join("siglip-timm/model.safetensors")).unwrap();
     let name = published.names().find(|n| n.ends_with("blocks.1.mlp.fc2.bias")).unwrap();
@@ -195,7 +195,7 @@ fn a_training_begins_with_a_published_towers_weights() {
     ] {
         let files = open(file);
         let recipe = super::tests::recipe(&[&slow[..], &[change]].concat());
-        let start = Beginning { start: Some(&files), teachers: &[] };
+        let start = Beginning { start: Some(&files), ..Beginning::default() };
         let run = pretrain_with(start, &recipe.model.config(384), &data, &recipe.train, None, &device, &mut Silent);
         let error = run.unwrap_err().to_string();
         assert!(error.contains(word), "{file} {change}: {error}");
@@ -259,4 +259,26 @@ fn a_batch_does_not_depend_on_the_threads_that_prepare_it() {
     broken.modalities[0].images = &torn;
     let error = pretrain(&config, &broken, &recipe.train, None, &Device::flex(), &mut Silent).unwrap_err().to_string();
     assert!(error.contains("toy-13: torn"), "{error}");
+}
+
+#[test]
+fn two_devices_train_the_weights_of_one() {
+    let device = Device::flex();
+    let toys = [Toy::new(rgb(), 23, 1), Toy::new(five(), 20, 2)];
+    let data = data(&[&toys[0], &toys[1]]);
+    let teachers = [teacher("siglip-timm", "", None)];
+    let train = |chunk: usize, more: usize| {
+        let recipe = recipe(&["train.epochs=3", "train.clip=1.0", &format!("train.chunk={chunk}")]);
+        let more = vec![Device::flex(); more];
+        let beginning = Beginning { teachers: &teachers, devices: &more, start: None };
+        let config = recipe.model.config(384);
+        let trained = pretrain_with(beginning, &config, &data, &recipe.train, None, &device, &mut Silent).unwrap();
+        (flatten(&trained.model), trained.history[2].loss)
+    };
+    // A part for each of two devices: the same numbers in the same order.
+    assert!(train(5, 0) == train(5, 1));
+    // Several parts a device: partial sums are added, which rounds otherwise.
+    let ((one, loss), (two, other)) = (train(2, 0), train(2, 1));
+    let apart = one.iter().zip(&two).map(|(a, b)| (a - b).abs()).sum::<f32>() / one.len() as f32;
+    assert!(apart < 1e-5 && (loss - other).abs() < 1e-4 * loss, "{apart} {loss} {other}");
 }

@@ -14,7 +14,7 @@ use rand::{Rng, RngExt};
 
 use super::distill::Lesson;
 use super::error::Result;
-use super::recipe::{Loss, PretrainOptions};
+use super::options::{Loss, PretrainOptions};
 use crate::flat::number_parameters;
 
 /// A vision transformer with the scale e^t and, for the sigmoid loss, the bias b of its logits.

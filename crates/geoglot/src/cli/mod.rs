@@ -49,7 +49,7 @@ enum Command {
     Train(Box<train::Args>),
     /// Score a recipe's folds beside its baselines, or a model on a data set: zero-shot, retrieval, multilabel, probe, knn
     Evaluate(evaluate::Args),
-    /// Run the ablations of a recipe: loss direction, text tower, modality, elevation channels
+    /// Run the ablations of a recipe: loss direction, text tower, modality, elevation channels; of image–text recipes teachers and their heads
     Ablate(ablate::Args),
     /// Build captions of images from labels, heights, masks or boxes, with every number checked against them
     Caption(Box<caption::Args>),

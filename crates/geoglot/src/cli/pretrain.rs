@@ -22,12 +22,19 @@ pub struct Args {
     /// A registry file with your own sensors (image–text; other recipes name it in data.sensors)
     #[arg(long)]
     sensors: Option<PathBuf>,
+    /// Devices that share each step, from --device on: cuda:0 and 2 are cuda:0 and cuda:1 (image–text) [default: 1]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=64))]
+    devices: Option<u64>,
 }
 
 impl Args {
     /// Refuses them for recipes of other kinds.
     pub fn refuse(&self) -> anyhow::Result<()> {
-        let given = [("--export", self.export.is_some()), ("--sensors", self.sensors.is_some())];
+        let given = [
+            ("--export", self.export.is_some()),
+            ("--sensors", self.sensors.is_some()),
+            ("--devices", self.devices.is_some()),
+        ];
         match given.iter().find(|g| g.1) {
             Some((name, _)) => {
                 Err(Usage(format!("{name} is for image–text recipes; this one has no [[data.set]]")).into())
@@ -51,19 +58,19 @@ pub fn open(args: &RecipeArgs, recipe: &PretrainRecipe, sensors: &Registry) -> a
 }
 
 pub fn train(args: &RecipeArgs, recipe: &PretrainRecipe, own: &Args) -> anyhow::Result<()> {
-    let device = args.device.open()?;
+    let devices = args.device.open_many(own.devices.unwrap_or(1) as usize)?;
     let mut run = RunManifest::start("train");
     let prepared = open(args, recipe, &registry(own.sensors.as_ref())?)?;
     run.stage("prepare");
     if let Some(folder) = &own.export {
         let config = recipe.model.config(prepared.space.width);
-        export_start(folder, start(recipe)?.as_ref(), &config, &prepared.data(), &recipe.train, &device)?;
+        export_start(folder, start(recipe)?.as_ref(), &config, &prepared.data(), &recipe.train, &devices[0])?;
         println!("first weights, texts and plan: {}", folder.display());
         return Ok(());
     }
     let out = args.out(&recipe.name);
     let mut progress = Progress::new(&recipe.name, interrupt_flag());
-    let result = pretrain(recipe, &prepared, &out, args.resume, &device, &mut run, &mut progress)?;
+    let result = pretrain(recipe, &prepared, &out, args.resume, &devices, &mut run, &mut progress)?;
     drop(progress);
     println!("model: {} (SHA-256 {})", out.display(), result.hash);
     if let (Some(first), Some(last)) = (result.trained.history.first(), result.trained.history.last()) {
