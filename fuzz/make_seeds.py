@@ -5,9 +5,11 @@ Needs numpy, scipy, h5py, pandas with pyarrow, rasterio, torch and safetensors, 
 
 import io
 import json
+import os
 import pickle
 import struct
 import subprocess
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -237,7 +239,32 @@ def towers():
         more = NUL + processor.read_bytes() if processor.exists() else b""
         put("vision_config", name, (fixtures / name / "config.json").read_bytes() + more)
     put("vision_config", "open-clip", (fixtures / "open-clip-gelu/open_clip_config.json").read_bytes())
+    put("segment_recipe", "terramind", (REPO / "recipes/terramind-segmentation.toml").read_bytes() + NUL + b"model.taps=[0, 1, 2, 3]\ntrain.epochs=3")
+    put("merge_plan", "rounds", "0.9,0.5\n^wavelength=1,0.25\n^blocks\\.(0|1)\\.=0.5,0")
     put("pretrain_recipe", "rsicd", (REPO / "recipes/rsicd-anyband.toml").read_bytes() + NUL + b"train.epochs=3\ntrain.batch=8")
+
+
+def captions():
+    box = lambda *numbers: {"image_id": 7, "category_id": 2, "bbox": list(numbers)}
+    images = [{"id": 7, "file_name": "a.png", "width": 100, "height": 50}]
+    coco = {"images": images, "annotations": [box(1, 2, 3, 4), box(95.5, 0, 5, 5.25)], "categories": [{"id": 2, "name": "Car"}]}
+    put("coco_boxes", "two", json.dumps(coco))
+    for path in sorted((REPO / "recipes/captions").glob("*.toml")):
+        put("caption_recipe", path.stem, path.read_bytes())
+    # Facts and manifests as the program writes them of real data: GEOGLOT is the binary, GEOGLOT_DATA the data of the recipes.
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ["terramind", "terramind-elevation", "sen1floods11", "ir-ship", "bigearthnet"]:
+            out = Path(folder) / name
+            subprocess.run([os.environ["GEOGLOT"], "caption", REPO / f"recipes/captions/{name}.toml", "--out", out], check=True)
+            line = json.loads((out / "captions.jsonl").read_text().splitlines()[0])
+            put("caption_facts", name, json.dumps(line["facts"]).encode() + NUL + line["long"][0].encode())
+            put("caption_manifest", name, json.dumps({**line, "image": Path(line["image"]).name}) + "\n")
+        source = Path(folder) / "sen1floods11/captions.jsonl"
+        subprocess.run([os.environ["GEOGLOT"], "shards", "write", source, "--out", Path(folder) / "shards"], check=True)
+        put("shard_index", "floods", (Path(folder) / "shards/shards.json").read_bytes())
+    shards = REPO / "crates/geoglot-data/tests/shards/fixtures"
+    for path in sorted(shards.glob("*.tar")):
+        put("shard", path.stem, path.read_bytes())
 
 
 class BandInfo:
@@ -281,4 +308,5 @@ if __name__ == "__main__":
     weights()
     towers()
     lists()
+    captions()
     archives()

@@ -1,8 +1,13 @@
-//! Parsers of `geoglot-data`: the lists that name a data set's images. Each target says whether the parser took the bytes.
+//! Parsers of `geoglot-data`: lists that name a data set's images, what captions are made from, shards. Each target says whether the parser took the bytes.
 
 use std::path::Path;
 
+use geoglot_core::Seeds;
+use geoglot_data::captions::{
+    CaptionRecipe, CaptionedImage, CocoBoxes, Facts, check_caption, read_manifest, word_facts,
+};
 use geoglot_data::datasets::{Dataset, DatasetOptions, Format, Nomenclature, fuzz_record};
+use geoglot_data::shards::fuzz::{index as shard_index, shard};
 
 use super::raster::{Target, scratch};
 
@@ -10,10 +15,16 @@ use super::raster::{Target, scratch};
 pub const TARGETS: &[Target] = &[
     ("bigearthnet_labels", bigearthnet_labels),
     ("bigearthnet_table", bigearthnet_table),
+    ("caption_facts", caption_facts),
     ("caption_json", caption_json),
     ("caption_lists", caption_lists),
+    ("caption_manifest", caption_manifest),
+    ("caption_recipe", caption_recipe),
     ("caption_table", caption_table),
+    ("coco_boxes", coco_boxes),
     ("geobench_record", fuzz_record),
+    ("shard", shard),
+    ("shard_index", shard_index),
 ];
 
 /// Opens a data set strictly and leniently, without its images; whether either way gave items.
@@ -81,4 +92,46 @@ pub fn bigearthnet_labels(data: &[u8]) -> bool {
 pub fn bigearthnet_table(data: &[u8]) -> bool {
     let name = if data.starts_with(b"PAR1") { "metadata.parquet" } else { "metadata.csv" };
     list("bigearthnet_table", name, data, Format::BigEarthNetV2)
+}
+
+/// Boxes of objects in COCO's JSON.
+pub fn coco_boxes(data: &[u8]) -> bool {
+    let path = scratch("coco_boxes").join("boxes.json");
+    std::fs::write(&path, data).expect("a file in the temporary folder");
+    let Ok(boxes) = CocoBoxes::read(&path, false) else { return false };
+    let clipped = CocoBoxes::read(&path, true).expect("what is taken without clipping is taken with it");
+    for image in boxes.images.iter().chain(&clipped.images) {
+        let (width, height) = (image.width as f64, image.height as f64);
+        let inside = |b: &geoglot_data::captions::ObjectBox| {
+            b.x >= 0.0 && b.y >= 0.0 && b.x < width && b.y < height && b.width > 0.0 && b.height > 0.0
+        };
+        assert!(image.boxes.iter().all(inside));
+    }
+    true
+}
+
+/// Facts of an image, and after a zero byte a caption to be checked against them.
+pub fn caption_facts(data: &[u8]) -> bool {
+    let mut parts = data.splitn(2, |&b| b == 0);
+    let Ok(facts) = serde_json::from_slice::<Facts>(parts.next().unwrap_or_default()) else { return false };
+    let _ = check_caption(&facts, &String::from_utf8_lossy(parts.next().unwrap_or_default()));
+    let Ok(captions) = word_facts(&facts, 2, Seeds::new(0), "fuzz") else { return false };
+    // What is worded is true of facts that an image can have; of impossible ones, such as shares above the whole, it need not be.
+    captions.short.iter().chain(&captions.long).for_each(|text| drop(check_caption(&facts, text)));
+    true
+}
+
+/// A manifest of images with captions.
+pub fn caption_manifest(data: &[u8]) -> bool {
+    let path = scratch("caption_manifest").join("captions.jsonl");
+    std::fs::write(&path, data).expect("a file in the temporary folder");
+    let Ok(images) = read_manifest(&path) else { return false };
+    images.iter().for_each(|image: &CaptionedImage| drop(image.check()));
+    true
+}
+
+/// A recipe of captions.
+pub fn caption_recipe(data: &[u8]) -> bool {
+    let recipe = toml::from_str::<CaptionRecipe>(&String::from_utf8_lossy(data));
+    recipe.is_ok_and(|recipe| recipe.check().is_ok())
 }

@@ -7,11 +7,13 @@ use geoglot_models::mmlgnet::ModelCard;
 use geoglot_models::text::TextTokenizer;
 use geoglot_models::text::bert::{BertConfig, BertKind};
 use geoglot_models::text::clip::ClipTextConfig;
-use geoglot_models::vision::{TowerCard, VisionConfig};
+use geoglot_models::vision::{MergeMethod, TowerCard, VisionConfig};
 use geoglot_nn::weights::{KeyMap, pickle, safetensors, torch};
 use geoglot_train::Recipe;
 use geoglot_train::checkpoint::Checkpoint;
 use geoglot_train::contrastive::PretrainRecipe;
+use geoglot_train::merge::MergePlan;
+use geoglot_train::segmentation::SegmentRecipe;
 
 use super::raster::{Target, scratch};
 
@@ -20,6 +22,7 @@ pub const TARGETS: &[Target] = &[
     ("checkpoint", checkpoint),
     ("clip_merges", clip_merges),
     ("key_map", key_map),
+    ("merge_plan", merge_plan),
     ("model_card", model_card),
     ("model_registry", model_registry),
     ("pickle", pickle),
@@ -27,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     ("pretrain_recipe", pretrain_recipe),
     ("recipe", recipe),
     ("safetensors_header", safetensors_header),
+    ("segment_recipe", segment_recipe),
     ("sentencepiece", sentencepiece),
     ("text_config", text_config),
     ("torch_zip", torch_zip),
@@ -211,4 +215,28 @@ pub fn pretrain_recipe(data: &[u8]) -> bool {
     let (text, overrides) = two_texts(data);
     let overrides: Vec<String> = overrides.lines().map(str::to_owned).collect();
     PretrainRecipe::parse(&text, "input.toml", PathBuf::new(), &overrides).is_ok()
+}
+
+/// A recipe of segmentation, and after a zero byte its overrides, one a line.
+pub fn segment_recipe(data: &[u8]) -> bool {
+    let (text, overrides) = two_texts(data);
+    let overrides: Vec<String> = overrides.lines().map(str::to_owned).collect();
+    let Ok(recipe) = SegmentRecipe::parse(&text, "input.toml", PathBuf::new(), &overrides) else { return false };
+    let _ = (recipe.scenes(), recipe.tower(), recipe.path("a.tif"));
+    let again = recipe.to_toml().map(|text| SegmentRecipe::parse(&text, "again.toml", PathBuf::new(), &[]));
+    assert!(again.is_ok_and(|again| again.is_ok_and(|again| again == recipe)), "a recipe is written as it was read");
+    true
+}
+
+/// How models are merged: ratios in the first line, then a line for each module.
+pub fn merge_plan(data: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(data);
+    let mut lines = text.lines();
+    let Ok(ratios) = MergePlan::ratios(lines.next().unwrap_or_default()) else { return false };
+    let Ok(modules) = lines.map(MergePlan::module).collect::<Result<Vec<_>, _>>() else { return false };
+    let methods = [MergeMethod::Linear, MergeMethod::Slerp, MergeMethod::TaskArithmetic];
+    methods.into_iter().any(|method| {
+        let plan = MergePlan { method, ratios: ratios.clone(), modules: modules.clone() };
+        plan.check(ratios.len() + 1).is_ok()
+    })
 }

@@ -14,6 +14,34 @@ pub fn temporary_name(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Removes what killed processes left behind while they wrote `path`: files named `<name>.<process>.tmp` and `<name>.<process>.tmp…` beside it
+/// whose process runs no more. Where that cannot be told (other systems than Linux), they must not have been touched for a day.
+pub fn remove_stale(path: &Path) {
+    let (Some(name), Some(folder)) = (path.file_name().and_then(|n| n.to_str()), path.parent()) else { return };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let Ok(list) = fs::read_dir(folder) else { return };
+    for entry in list.flatten() {
+        let file = entry.file_name();
+        let process = || {
+            let behind = file.to_str()?.strip_prefix(name)?.strip_prefix('.')?;
+            behind.split_once(".tmp")?.0.parse::<u32>().ok()
+        };
+        if process().is_some_and(|id| id != std::process::id() && is_over(id, &entry)) {
+            // What cannot be removed is in nobody's way.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Whether process `id`, which wrote `file`, has ended.
+fn is_over(id: u32, file: &fs::DirEntry) -> bool {
+    if cfg!(target_os = "linux") && Path::new("/proc/self").exists() {
+        return !Path::new("/proc").join(id.to_string()).exists();
+    }
+    let age = file.metadata().and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
+    age.is_some_and(|age| age.as_secs() > 24 * 3600)
+}
+
 /// Removes its file when dropped before [`Guard::commit`].
 struct Guard {
     temporary: PathBuf,
@@ -38,6 +66,7 @@ pub fn produce<T, E: From<Error>>(path: &Path, produce: impl FnOnce(&Path) -> Re
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(|e| Error::io(parent, "create the folder", e))?;
     }
+    remove_stale(path);
     let mut guard = Guard { temporary: temporary_name(path), armed: true };
     let value = produce(&guard.temporary)?;
     let file = File::open(&guard.temporary).map_err(|e| Error::io(path, "write", e))?;
@@ -96,6 +125,21 @@ mod tests {
         assert!(failed.unwrap_err().to_string().contains("no space"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_a_killed_process_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let (dead, alive) = (ended.id(), 1);
+        let stale = [format!("map.tif.{dead}.tmp"), format!("map.tif.{dead}.tmp.cog")];
+        let others = [format!("map.tif.{alive}.tmp"), format!("other.tif.{dead}.tmp"), "map.tif.x.tmp".to_owned()];
+        stale.iter().chain(&others).for_each(|name| fs::write(dir.path().join(name), b"half").unwrap());
+        write(&dir.path().join("map.tif"), b"whole").unwrap();
+        let left = |name: &String| dir.path().join(name).exists();
+        assert!(!stale.iter().any(left) && others.iter().all(left));
     }
 
     #[test]

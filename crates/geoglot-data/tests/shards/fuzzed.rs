@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use crate::write;
 
-type Entry = fn(&[u8]);
+type Entry = fn(&[u8]) -> bool;
 
 /// A shard of ours, its index, and those of others.
 fn seeds() -> &'static [(Entry, Vec<u8>)] {

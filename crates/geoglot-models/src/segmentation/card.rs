@@ -87,6 +87,12 @@ impl SegmenterCard {
                 card.head.classes
             )));
         }
+        if let Some(pixels) = card.head.pixels.filter(|p| p.bands != card.bands.len()) {
+            let (own, all) = (pixels.bands, card.bands.len());
+            return Err(fail(format!(
+                "the head reads {own} bands, {all} are listed; the file was changed or is damaged"
+            )));
+        }
         if card.tile == 0 || card.input == 0 || card.bands.is_empty() {
             return Err(fail("tile, input or bands are empty; the file was changed or is damaged".into()));
         }

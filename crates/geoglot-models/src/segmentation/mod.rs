@@ -18,4 +18,4 @@ pub use blend::{Block, PredictOptions, TileReader};
 pub use card::{InputBand, SegmenterCard, load_segmenter_card, save_segmenter};
 pub use published::load_published_head;
 pub use segmenter::{Segmenter, initial_head};
-pub use taps::{check_taps, default_taps, tapped};
+pub use taps::{check_taps, default_taps, seen, tapped};

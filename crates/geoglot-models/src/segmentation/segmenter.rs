@@ -10,7 +10,7 @@ use geoglot_nn::weights::{Checkpoint, KeyMap, load_into};
 use ndarray::Array4;
 
 use super::card::{SegmenterCard, WEIGHTS, load_segmenter_card};
-use super::tapped;
+use super::taps::seen;
 use crate::error::{Error, Result};
 use crate::initial::Uniform;
 use crate::mmlgnet::sha256;
@@ -58,8 +58,8 @@ impl<'a> Segmenter<'a> {
     /// # Errors
     /// As [`tapped`]; [`Error::Input`] for values that are not finite.
     pub fn probabilities(&self, images: &ImageBatch) -> Result<Array4<f32>> {
-        let maps = tapped(self.tower, images, self.card.taps)?;
-        let logits = resize(self.head.forward(maps), (self.card.tile, self.card.tile));
+        let seen = seen(self.tower, images, self.card.taps, self.card.head.pixels.is_some())?;
+        let logits = resize(self.head.forward(seen), (self.card.tile, self.card.tile));
         let probabilities = activation::softmax(logits, 1);
         let dims = probabilities.dims();
         let values: Vec<f32> = probabilities.into_data().iter::<f32>().collect();

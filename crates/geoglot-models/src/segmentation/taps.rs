@@ -1,6 +1,7 @@
 //! Which blocks of a tower a head reads.
 
 use burn::tensor::Tensor;
+use geoglot_nn::segmentation::{Seen, image_for};
 
 use crate::error::{Error, Result};
 use crate::vision::{ImageBatch, ImageTower};
@@ -50,6 +51,16 @@ pub fn tapped(tower: &dyn ImageTower, images: &ImageBatch, taps: [usize; 4]) -> 
     let states = tower.intermediate(images, &taps)?;
     let maps: [Tensor<4>; 4] = states.try_into().expect("one state a tap");
     Ok(maps.map(|m| m.permute([0, 3, 1, 2])))
+}
+
+/// What a head sees of images: the maps of the tapped blocks and, with `image`, the images on the grid of the finest level.
+///
+/// # Errors
+/// As [`tapped`].
+pub fn seen(tower: &dyn ImageTower, images: &ImageBatch, taps: [usize; 4], image: bool) -> Result<Seen> {
+    let maps = tapped(tower, images, taps)?;
+    let side = maps[0].dims()[2];
+    Ok(Seen { image: image.then(|| image_for(images.pixels().clone(), side)), maps })
 }
 
 #[cfg(test)]

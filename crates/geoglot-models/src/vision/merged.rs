@@ -42,6 +42,9 @@ pub struct MergedModel {
     /// Tensors that the merged tower has no place for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// Rows and columns of its own grid of positions, where they were resampled to the merged tower's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resampled: Option<(usize, usize)>,
 }
 
 /// Record of a merge, in the merged tower's `config.json`.

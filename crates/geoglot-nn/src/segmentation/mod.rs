@@ -3,7 +3,8 @@
 //!
 //! The way of four maps `[B, D, h, w]`:
 //! 1. [`FeaturePyramid`] rescales them to ×4, ×2, ×1 and ×½;
-//! 2. [`UperHead`] pools the smallest one at several scales, adds it to the larger ones from the top down, and joins all four at ×4;
+//! 2. [`UperHead`] pools the smallest one at several scales, adds it to the larger ones from the top down, and joins all four at ×4,
+//!    and with them, in a head with a [`PixelBranch`], what a convolution makes of the image itself;
 //! 3. a 1×1 convolution gives logits `[B, K, 4h, 4w]`, which [`resize`] brings to the labels' grid;
 //! 4. in training, [`FcnHead`] gives further logits from the third map alone.
 //!
@@ -22,4 +23,4 @@ pub use fcn::FcnHead;
 pub use loss::{IGNORE, pixel_cross_entropy};
 pub use pyramid::FeaturePyramid;
 pub use resize::{adaptive_pool, resize};
-pub use upernet::{Dropped, UperHead, UperNet, UperNetConfig};
+pub use upernet::{Dropped, PixelBranch, Seen, UperHead, UperNet, UperNetConfig, image_for};

@@ -22,6 +22,6 @@ pub use engine::{Composed, Engine, engine};
 pub use fused::Fused;
 pub use patch::{PatchProjection, patch_grid};
 pub use pooling::{AttentionPool, AttentionPoolConfig};
-pub use position::{PositionResampling, resample_positions};
+pub use position::{PositionResampling, resample_position_values, resample_positions};
 pub use vit::{FinalNorm, PatchKind, Pooling, Vit, VitConfig};
 pub use wavelength::{KernelCache, KernelLayout, PatchKernels, WavelengthConfig, WavelengthEmbed, sine_cosine};

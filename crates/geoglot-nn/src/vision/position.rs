@@ -32,6 +32,25 @@ pub fn resample_positions(
     let width = positions.dims()[1];
     let device = positions.device();
     let values: Vec<f32> = positions.into_data().iter::<f32>().collect();
+    let rows = resample_position_values(&values, width, from, to, how);
+    Tensor::from_data(TensorData::new(rows, [to.0 * to.1, width]), &device)
+}
+
+/// As [`resample_positions`], for the numbers of a table of `width` columns.
+///
+/// # Panics
+/// When there are not h·w·`width` numbers, or a size is zero.
+pub fn resample_position_values(
+    values: &[f32],
+    width: usize,
+    from: (usize, usize),
+    to: (usize, usize),
+    how: PositionResampling,
+) -> Vec<f32> {
+    assert_eq!(values.len(), from.0 * from.1 * width, "positions of a grid {from:?} of width {width}");
+    if from == to {
+        return values.to_vec();
+    }
     let axis = |input: usize, output: usize| {
         if how.antialias {
             Axis::antialiased(Interpolation::Bicubic, input, output)
@@ -40,7 +59,6 @@ pub fn resample_positions(
             Axis::plain(Interpolation::Bicubic, input, output, scale)
         }
     };
-    let columns = axis(from.1, to.1).apply(&values, from.0, from.1, width);
-    let rows = axis(from.0, to.0).apply(&columns, 1, from.0, to.1 * width);
-    Tensor::from_data(TensorData::new(rows, [to.0 * to.1, width]), &device)
+    let columns = axis(from.1, to.1).apply(values, from.0, from.1, width);
+    axis(from.0, to.0).apply(&columns, 1, from.0, to.1 * width)
 }

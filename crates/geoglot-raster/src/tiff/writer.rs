@@ -192,6 +192,7 @@ impl RasterWriter {
         // Found out now, not after hours of mapping.
         crs::tags(grid).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?;
         let tiling = Tiling { width: grid.width, height: grid.height, bands: spec.bands.len(), tile: spec.tile };
+        atomic::remove_stale(path);
         let base = atomic::temporary_name(path);
         let mut litter = Litter::default();
         litter.0.push(base.clone());

@@ -17,6 +17,38 @@ pub struct MergePlan {
     pub modules: Vec<ModuleRatios>,
 }
 
+impl MergePlan {
+    /// Ratios from text, `R[,R…]`.
+    ///
+    /// # Errors
+    /// [`MergeError::Plan`] naming what is no number.
+    pub fn ratios(text: &str) -> Result<Vec<f64>> {
+        let ratio = |part: &str| {
+            let value = part.trim().parse::<f64>().ok().filter(|v| v.is_finite());
+            value.ok_or_else(|| MergeError::Plan(format!("`{}` is no ratio", part.trim())))
+        };
+        text.split(',').map(ratio).collect()
+    }
+
+    /// Ratios of some tensors from text, `REGEX=R[,R…]`.
+    ///
+    /// # Errors
+    /// [`MergeError::Plan`] for another form, and naming what is no number.
+    pub fn module(text: &str) -> Result<ModuleRatios> {
+        let (names, ratios) =
+            text.rsplit_once('=').ok_or_else(|| MergeError::Plan(format!("{text}: expected REGEX=R[,R…]")))?;
+        Ok(ModuleRatios { names: names.into(), ratios: Self::ratios(ratios)? })
+    }
+
+    /// Checks the numbers of ratios, their ranges and the patterns for merging `models` models.
+    ///
+    /// # Errors
+    /// [`MergeError::Plan`].
+    pub fn check(&self, models: usize) -> Result<()> {
+        Ratios::new(self, models).map(drop)
+    }
+}
+
 /// A checked plan.
 pub(super) struct Ratios<'a> {
     plan: &'a MergePlan,

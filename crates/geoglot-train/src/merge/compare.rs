@@ -5,23 +5,28 @@ use geoglot_nn::vision::PatchKind;
 use serde_json::Value;
 
 use super::error::Difference;
+use super::write::Allowed;
 use crate::diff::leaves;
 
 /// What two configurations differ in: what no merge can bridge, and settings that only change a little.
 pub(super) struct Compared {
     pub structure: Vec<Difference>,
     pub settings: Vec<Difference>,
+    /// Those that were allowed.
+    pub passed: Vec<Difference>,
 }
 
 /// Settings of the network that leave the meaning of its tensors nearly as it is.
 const SETTINGS: [&str; 2] = ["vit.activation", "vit.epsilon"];
 /// Not compared: the patch embedding is compared by itself, positions matter for other image sizes only.
 const APART: [&str; 2] = ["vit.embed", "vit.positions"];
+/// What differs between one tower at two image sizes.
+pub(super) const SIZES: [&str; 3] = ["vit.grid", "preprocess.size", "preprocess.resize_to"];
 
 /// Compares two towers' configurations. A tower of fixed bands and an any-band one differ in their patch embedding and in how values are
 /// scaled, and are merged in everything else.
-pub(super) fn configs(first: &VisionConfig, other: &VisionConfig) -> Compared {
-    let (mut structure, mut settings) = (Vec::new(), Vec::new());
+pub(super) fn configs(first: &VisionConfig, other: &VisionConfig, allowed: Allowed) -> Compared {
+    let (mut structure, mut settings, mut passed) = (Vec::new(), Vec::new(), Vec::new());
     let json = |value: &dyn Fn(&VisionConfig) -> serde_json::Result<Value>| {
         (value(first).expect("a plain structure"), value(other).expect("a plain structure"))
     };
@@ -46,7 +51,15 @@ pub(super) fn configs(first: &VisionConfig, other: &VisionConfig) -> Compared {
     settings.extend(
         fields("preprocess", &a, &b).into_iter().filter(|d| !(same_scale && d.what.starts_with("preprocess.values"))),
     );
-    Compared { structure, settings }
+    let mut keep = |found: Vec<Difference>, may: &dyn Fn(&str) -> bool| -> Vec<Difference> {
+        let (pass, stay): (Vec<_>, Vec<_>) = found.into_iter().partition(|d| may(&d.what));
+        passed.extend(pass);
+        stay
+    };
+    let sizes = |what: &str| allowed.positions && SIZES.contains(&what);
+    let structure = keep(structure, &sizes);
+    let settings = keep(settings, &|what| allowed.settings || sizes(what));
+    Compared { structure, settings, passed }
 }
 
 /// The differing fields of two JSON objects.

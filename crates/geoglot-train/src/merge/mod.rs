@@ -18,7 +18,7 @@ mod write;
 
 pub use combine::MergePlan;
 pub use error::{Difference, MergeError, Result};
-pub use write::{Merge, Named};
+pub use write::{Allowed, Merge, Named};
 
 #[cfg(test)]
 mod tests;

@@ -6,11 +6,11 @@ use std::path::Path;
 use geoglot_core::atomic;
 use geoglot_models::hub::sha256_of_file;
 use geoglot_models::vision::{Left, MergeRecord, MergedModel, TowerCard, TowerFiles, VisionConfig};
-use geoglot_nn::vision::PatchKind;
+use geoglot_nn::vision::{PatchKind, resample_position_values};
 use geoglot_nn::weights::{Mapped, save_streamed};
 
 use super::combine::{MergePlan, Ratios};
-use super::compare;
+use super::compare::{self, SIZES};
 use super::error::{Difference, MergeError, Result};
 
 /// A model with the name it was given by.
@@ -21,6 +21,18 @@ pub struct Named {
     /// Its files.
     pub files: TowerFiles,
 }
+
+/// Differences that are let pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Allowed {
+    /// Preprocessing and small settings; the result has those of the model whose architecture it has.
+    pub settings: bool,
+    /// Image sizes: positions of another grid are resampled to the result's, bicubic, as each tower does for images of another size.
+    pub positions: bool,
+}
+
+/// The table of learned positions.
+const POSITION: &str = "position";
 
 /// Scale and bias of the training loss, which lie beside the tower's tensors.
 const LOSS: [&str; 2] = ["logit_scale", "logit_bias"];
@@ -40,7 +52,7 @@ pub struct Merge {
     parts: Vec<Part>,
     /// Number of the model whose architecture the result has.
     like: usize,
-    /// Differences in settings that were accepted.
+    /// Differences that were let pass.
     accepted: Vec<(String, Difference)>,
 }
 
@@ -66,7 +78,8 @@ impl Part {
         Ok(Self { name, files, mapped, loss, shapes })
     }
 
-    fn read(&self, tensor: &str) -> Result<Option<Vec<f32>>> {
+    /// The values of `tensor`, positions on the grid `grid`.
+    fn read(&self, tensor: &str, grid: (usize, usize)) -> Result<Option<Vec<f32>>> {
         if !self.shapes.contains_key(tensor) {
             return Ok(None);
         }
@@ -78,6 +91,13 @@ impl Part {
         if values.iter().any(|v| !v.is_finite()) {
             return Err(MergeError::NotFinite { model: self.name.clone(), tensor: tensor.to_owned() });
         }
+        let own = &self.files.config.vit;
+        if tensor == POSITION && own.grid != grid {
+            // The class token's position, if there is one, is no place in the image.
+            let (class, patches) = values.split_at(values.len() - own.grid.0 * own.grid.1 * own.width);
+            let patches = resample_position_values(patches, own.width, own.grid, grid, own.positions);
+            return Ok(Some([class, &patches].concat()));
+        }
         Ok(Some(values))
     }
 
@@ -88,14 +108,14 @@ impl Part {
 
 impl Merge {
     /// Checks that the models fit one another: the same space, the same network but for the patch embedding, tensors of equal shapes where
-    /// several have one, the same preprocessing. With `accept`, differences in preprocessing and small settings are let pass.
+    /// several have one, the same preprocessing. Differences that are `allowed` are let pass.
     ///
     /// The result has the architecture of the last any-band model, or, when all read fixed bands, of the first model.
     ///
     /// # Errors
     /// [`MergeError::Incompatible`] listing every difference between the first model and the first one that does not fit it;
     /// [`MergeError::Plan`] for fewer than two models.
-    pub fn new(models: Vec<Named>, accept: bool) -> Result<Self> {
+    pub fn new(models: Vec<Named>, allowed: Allowed) -> Result<Self> {
         if models.len() < 2 {
             return Err(MergeError::Plan("at least two models are needed".into()));
         }
@@ -103,7 +123,7 @@ impl Merge {
         let mut accepted = Vec::new();
         for (k, other) in parts.iter().enumerate().skip(1) {
             for first in &parts[..k] {
-                let found = fit(first, other, accept)?;
+                let found = fit(first, other, allowed)?;
                 // Each model is compared with all before it, as tensors may be missing in some; settings are told once.
                 if std::ptr::eq(first, &parts[0]) {
                     accepted.extend(found.into_iter().map(|d| (other.name.clone(), d)));
@@ -114,7 +134,7 @@ impl Merge {
         Ok(Self { parts, like, accepted })
     }
 
-    /// Differences in settings that were let pass, each with the model that differs from the first.
+    /// Differences that were let pass, each with the model that differs from the first.
     pub fn accepted(&self) -> &[(String, Difference)] {
         &self.accepted
     }
@@ -155,6 +175,7 @@ impl Merge {
 fn write(parts: &[Part], like: usize, plan: &MergePlan, folder: &Path) -> Result<(MergeRecord, String)> {
     let ratios = Ratios::new(plan, parts.len())?;
     let model = &parts[like];
+    let grid = model.files.config.vit.grid;
     // The result's tensors: those of its architecture, and the loss's numbers of whichever model has them.
     let mut shapes = model.shapes.clone();
     for own in LOSS {
@@ -182,7 +203,7 @@ fn write(parts: &[Part], like: usize, plan: &MergePlan, folder: &Path) -> Result
     let table: Vec<(String, Vec<usize>)> = shapes.into_iter().collect();
     let count = parts.len();
     save_streamed(&output, &table, &BTreeMap::new(), |tensor| {
-        let merged = ratios.merge(tensor, count, |k| parts[k].read(tensor))?;
+        let merged = ratios.merge(tensor, count, |k| parts[k].read(tensor, grid))?;
         merged.ok_or_else(|| MergeError::Plan(format!("no model has the tensor `{tensor}`")))
     })?;
     let sha256 = sha256_of_file(&output)?;
@@ -199,6 +220,7 @@ fn write(parts: &[Part], like: usize, plan: &MergePlan, folder: &Path) -> Result
             license: part.files.license.clone(),
             alone: own.clone().filter(alone).cloned().collect(),
             left_out: own.filter(|n| !places.contains(n.as_str())).cloned().collect(),
+            resampled: Some(part.files.config.vit.grid).filter(|own| *own != grid),
         }
     });
     let record = MergeRecord {
@@ -227,19 +249,26 @@ fn own_names(part: &Part) -> VisionConfig {
 }
 
 /// Whether `other` fits `first`; the differences let pass.
-fn fit(first: &Part, other: &Part, accept: bool) -> Result<Vec<Difference>> {
+fn fit(first: &Part, other: &Part, allowed: Allowed) -> Result<Vec<Difference>> {
     let refused = |differences: Vec<Difference>, hint: &'static str| {
         Err(MergeError::Incompatible { first: first.name.clone(), other: other.name.clone(), differences, hint })
     };
-    let compared = compare::configs(&first.files.config, &other.files.config);
+    let compared = compare::configs(&first.files.config, &other.files.config, allowed);
     let mut differences = compared.structure;
     let (a, b) = (&first.files.space, &other.files.space);
     let unnamed = !first.files.space_known || !other.files.space_known;
     if a != b {
         differences.insert(0, Difference { what: "space".into(), first: a.to_string(), other: b.to_string() });
     }
+    // A table that fits its own grid is resampled; another one does not load in any tower.
+    let whole = |part: &Part| {
+        let vit = &part.files.config.vit;
+        part.shapes.get(POSITION).is_some_and(|s| plain(s) == plain(&[vit.position_rows(), vit.width]))
+    };
+    let positions = allowed.positions && whole(first) && whole(other);
     for (name, shape) in &first.shapes {
-        if let Some(found) = other.shapes.get(name).filter(|s| plain(s) != plain(shape)) {
+        let differs = |s: &&Vec<usize>| plain(s) != plain(shape) && !(positions && name == POSITION);
+        if let Some(found) = other.shapes.get(name).filter(differs) {
             differences.push(Difference {
                 what: format!("tensor {name}"),
                 first: format!("{shape:?}"),
@@ -256,20 +285,22 @@ fn fit(first: &Part, other: &Part, accept: bool) -> Result<Vec<Difference>> {
     }
     if !differences.is_empty() {
         let only_space = differences.len() == 1 && a != b && a.width == b.width;
-        return refused(
-            differences,
-            match only_space && unnamed {
-                true => "A model that does not name its space is given one by --space NAME.",
-                false => "Only models of one architecture and one space can be merged.",
-            },
-        );
+        let of_size = |d: &Difference| d.what == format!("tensor {POSITION}") || SIZES.contains(&d.what.as_str());
+        let hint = match differences.iter().all(of_size) {
+            true => {
+                "The models were trained at other image sizes: --resample-positions brings their positions onto one grid."
+            }
+            false if only_space && unnamed => "A model that does not name its space is given one by --space NAME.",
+            false => "Only models of one architecture and one space can be merged.",
+        };
+        return refused(differences, hint);
     }
-    if !compared.settings.is_empty() && !accept {
+    if !compared.settings.is_empty() {
         return refused(
             compared.settings,
             "These settings change what the tensors mean only a little: --accept-settings merges all the same, with the settings of the \
              model whose architecture the result has.",
         );
     }
-    Ok(compared.settings)
+    Ok(compared.passed)
 }

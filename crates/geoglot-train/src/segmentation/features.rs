@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use burn::tensor::{Tensor, TensorData};
-use geoglot_core::Band;
+use geoglot_core::{Band, atomic};
 use geoglot_data::Symmetry;
 use geoglot_models::mmlgnet::sha256;
-use geoglot_models::segmentation::tapped;
+use geoglot_models::segmentation::seen;
 use geoglot_models::vision::{ImageBatch, ImageTower};
+use geoglot_nn::segmentation::Seen;
 use ndarray::Array3;
 
 use super::error::{Result, SegmentError};
@@ -49,6 +50,8 @@ pub struct FeatureOptions<'a> {
     pub folder: Option<&'a Path>,
     /// Tiles that go through the tower together.
     pub batch: usize,
+    /// Keep the tiles' pixels, too, for heads that read them.
+    pub pixels: bool,
 }
 
 enum Kept {
@@ -57,7 +60,7 @@ enum Kept {
     Disk(Mutex<File>, PathBuf),
 }
 
-/// The tapped maps of tiles: `[4, D, h, w]` each.
+/// The tapped maps of tiles, `[4, D, h, w]` each, and behind them the pixels, `[C, 4h, 4w]`, where they are asked for.
 pub struct Features<'a> {
     tower: &'a dyn ImageTower,
     tiles: &'a dyn Tiles,
@@ -65,6 +68,8 @@ pub struct Features<'a> {
     kept: Kept,
     /// D, h, w.
     shape: [usize; 3],
+    /// Bands of the pixels, where they are kept.
+    pixels: Option<usize>,
 }
 
 /// Name of the file of features; its id stands in front, so that features of other tiles or another tower are never taken for these.
@@ -85,9 +90,10 @@ impl<'a> Features<'a> {
         if tiles.is_empty() {
             return Err(SegmentError::Input("there are no tiles".into()));
         }
-        let mut features = Self { tower, tiles, taps, kept: Kept::No, shape: [0; 3] };
+        let mut features = Self { tower, tiles, taps, kept: Kept::No, shape: [0; 3], pixels: None };
+        features.pixels = options.pixels.then(|| tiles.bands().len());
         let first = features.compute(&[0], &[])?;
-        let [_, d, h, w] = first[0].dims();
+        let [_, d, h, w] = first.maps[0].dims();
         if h < 2 || w < 2 {
             return Err(SegmentError::Input(format!(
                 "a tile has {h} × {w} patches, and a segmentation head needs at least 2 × 2: make model.input larger (the tower's patch is {} px)",
@@ -111,7 +117,9 @@ impl<'a> Features<'a> {
             return Ok(features);
         };
         let path = folder.join(FILE);
-        let id = sha256(format!("{} {taps:?} {} {}", tower.fingerprint(), tiles.identity(), all).as_bytes());
+        let id = sha256(
+            format!("{} {taps:?} {} {} {:?}", tower.fingerprint(), tiles.identity(), all, features.pixels).as_bytes(),
+        );
         let fail = |action| {
             let path = path.clone();
             move |source| SegmentError::Cache { path, action, source }
@@ -139,6 +147,11 @@ impl<'a> Features<'a> {
         self.shape[0]
     }
 
+    /// Bands of the pixels, where they are kept.
+    pub fn pixels(&self) -> Option<usize> {
+        self.pixels
+    }
+
     /// True when the tower is run once, and images can no longer be turned.
     pub fn cached(&self) -> bool {
         !matches!(self.kept, Kept::No)
@@ -154,11 +167,18 @@ impl<'a> Features<'a> {
 
     /// Numbers of one tile.
     fn record(&self) -> usize {
-        4 * self.shape.iter().product::<usize>()
+        self.sizes().iter().sum()
     }
 
-    /// The tower's maps of tiles, turned where `turns` says so.
-    fn compute(&self, which: &[usize], turns: &[Symmetry]) -> Result<[Tensor<4>; 4]> {
+    /// Numbers of each of a tile's four maps and of its pixels.
+    fn sizes(&self) -> [usize; 5] {
+        let [d, h, w] = self.shape;
+        let map = d * h * w;
+        [map, map, map, map, self.pixels.unwrap_or(0) * 16 * h * w]
+    }
+
+    /// What the head sees of tiles, turned where `turns` says so.
+    fn compute(&self, which: &[usize], turns: &[Symmetry]) -> Result<Seen> {
         let (mut values, mut shape) = (Vec::new(), None);
         for (k, &i) in which.iter().enumerate() {
             let mut image = self.tiles.read(i).map_err(SegmentError::Tiles)?;
@@ -178,7 +198,7 @@ impl<'a> Features<'a> {
         let (c, h, w) = shape.ok_or_else(|| SegmentError::Input("a batch without tiles".into()))?;
         let pixels = Tensor::from_data(TensorData::new(values, [which.len(), c, h, w]), self.tower.device());
         let batch = ImageBatch::preprocessed(pixels, self.tiles.bands().to_vec());
-        Ok(tapped(self.tower, &batch, self.taps)?)
+        Ok(seen(self.tower, &batch, self.taps, self.pixels.is_some())?)
     }
 
     /// All tiles in order, some at a time, as records one behind the other.
@@ -186,12 +206,11 @@ impl<'a> Features<'a> {
         let all: Vec<usize> = (0..self.tiles.len()).collect();
         let mut done = 0;
         for some in all.chunks(batch.max(1)) {
-            let maps = self.compute(some, &[])?.map(|m| m.into_data().iter::<f32>().collect::<Vec<f32>>());
-            let one: usize = self.shape.iter().product();
+            let parts = numbers(self.compute(some, &[])?);
             let mut records = Vec::with_capacity(some.len() * self.record());
             for k in 0..some.len() {
-                for map in &maps {
-                    records.extend_from_slice(&map[k * one..(k + 1) * one]);
+                for (part, one) in parts.iter().zip(self.sizes()) {
+                    records.extend_from_slice(&part[k * one..(k + 1) * one]);
                 }
             }
             if let Some(bad) = records.iter().position(|v| !v.is_finite()) {
@@ -206,25 +225,22 @@ impl<'a> Features<'a> {
         Ok(())
     }
 
-    /// The maps `[B, D, h, w]` of tiles on `device`; `turns`, one a tile or none, apply only where features are not cached.
+    /// What the head sees of tiles, on `device`; `turns`, one a tile or none, apply only where features are not cached.
     ///
     /// # Errors
     /// As [`Features::prepare`].
-    pub fn batch(&self, which: &[usize], turns: &[Symmetry], device: &burn::tensor::Device) -> Result<[Tensor<4>; 4]> {
+    pub fn batch(&self, which: &[usize], turns: &[Symmetry], device: &burn::tensor::Device) -> Result<Seen> {
         let [d, h, w] = self.shape;
-        let one = d * h * w;
-        let record = self.record();
-        let mut maps: [Vec<f32>; 4] = std::array::from_fn(|_| Vec::with_capacity(which.len() * one));
+        let (record, sizes) = (self.record(), self.sizes());
+        let mut parts = sizes.map(|one| Vec::with_capacity(which.len() * one));
         match &self.kept {
             Kept::No => {
                 let computed = self.compute(which, turns)?;
-                maps = computed.map(|m| m.into_data().iter::<f32>().collect());
+                parts = numbers(computed);
             }
             Kept::Memory(values) => {
                 for &i in which {
-                    for (t, map) in maps.iter_mut().enumerate() {
-                        map.extend_from_slice(&values[i * record + t * one..i * record + (t + 1) * one]);
-                    }
+                    split(&values[i * record..(i + 1) * record], sizes, &mut parts);
                 }
             }
             Kept::Disk(file, path) => {
@@ -237,15 +253,36 @@ impl<'a> Features<'a> {
                         action: "read",
                         source,
                     })?;
-                    for (t, map) in maps.iter_mut().enumerate() {
-                        let part = &bytes[t * one * 4..(t + 1) * one * 4];
-                        map.extend(part.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
-                    }
+                    let values: Vec<f32> =
+                        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+                    split(&values, sizes, &mut parts);
                 }
             }
         }
-        let shape = [which.len(), d, h, w];
-        Ok(maps.map(|m| Tensor::from_data(TensorData::new(m, shape), device)))
+        let n = which.len();
+        let tensor = |values: Vec<f32>, shape: [usize; 4]| Tensor::from_data(TensorData::new(values, shape), device);
+        let [first, second, third, fourth, pixels] = parts;
+        Ok(Seen {
+            maps: [first, second, third, fourth].map(|m| tensor(m, [n, d, h, w])),
+            image: self.pixels.map(|bands| tensor(pixels, [n, bands, 4 * h, 4 * w])),
+        })
+    }
+}
+
+/// Numbers of the four maps and of the pixels.
+fn numbers(seen: Seen) -> [Vec<f32>; 5] {
+    let plain = |t: Tensor<4>| t.into_data().iter::<f32>().collect::<Vec<f32>>();
+    let [first, second, third, fourth] = seen.maps.map(plain);
+    [first, second, third, fourth, seen.image.map(plain).unwrap_or_default()]
+}
+
+/// Adds the parts of a record to the parts of a batch.
+fn split(record: &[f32], sizes: [usize; 5], parts: &mut [Vec<f32>; 5]) {
+    let mut rest = record;
+    for (part, size) in parts.iter_mut().zip(sizes) {
+        let (own, behind) = rest.split_at(size);
+        part.extend_from_slice(own);
+        rest = behind;
     }
 }
 
@@ -273,6 +310,7 @@ fn tempfile_beside(path: &Path) -> std::io::Result<(File, Unfinished)> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let name = Unfinished(path.with_extension(format!("{}.part", std::process::id())));
+    atomic::remove_stale(path);
+    let name = Unfinished(atomic::temporary_name(path));
     Ok((File::create(&name.0)?, name))
 }

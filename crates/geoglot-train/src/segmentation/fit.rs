@@ -146,6 +146,15 @@ fn check(config: &UperNetConfig, data: &HeadData<'_>, options: &SegmentOptions) 
             data.features.width()
         ));
     }
+    if let Some(pixels) = config.pixels
+        && data.features.pixels() != Some(pixels.bands)
+    {
+        let found = data.features.pixels();
+        return wrong(format!(
+            "the head reads the pixels of {} bands, the features hold those of {found:?}",
+            pixels.bands
+        ));
+    }
     if data.train.len() < 2 {
         return wrong(format!(
             "{} tiles hold training labels and at least 2 are needed; make model.tile or model.stride smaller, or label more",

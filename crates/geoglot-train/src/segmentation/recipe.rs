@@ -24,7 +24,7 @@ use geoglot_core::small_file;
 use std::path::{Path, PathBuf};
 
 use geoglot_data::datasets::Split;
-use geoglot_nn::segmentation::UperNetConfig;
+use geoglot_nn::segmentation::{PixelBranch, UperNetConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::recipe::{Recipe, RecipeError, SceneSection, SplitSection, read};
@@ -133,6 +133,9 @@ pub struct DecoderSection {
     /// Channels of the auxiliary head; 0 for none.
     #[serde(default = "auxiliary")]
     pub auxiliary: usize,
+    /// Channels of a branch that reads the tile's own pixels beside the tower's maps; 0 for none, as published.
+    #[serde(default)]
+    pub pixels: usize,
     /// Run the tower once over all tiles and train on what it said; without it the tower runs in every step, and images can be turned.
     #[serde(default = "yes")]
     pub cache: bool,
@@ -169,13 +172,14 @@ fn cache_mib() -> usize {
 }
 
 impl DecoderSection {
-    /// The head for maps of `width` and `classes` classes.
-    pub fn head(&self, width: usize, classes: usize) -> UperNetConfig {
+    /// The head for maps of `width`, images of `bands` and `classes` classes.
+    pub fn head(&self, width: usize, bands: usize, classes: usize) -> UperNetConfig {
         UperNetConfig {
             channels: self.channels,
             scales: self.scales.clone(),
             dropout: self.dropout,
             auxiliary: (self.auxiliary > 0).then_some(self.auxiliary),
+            pixels: (self.pixels > 0).then_some(PixelBranch { bands, channels: self.pixels }),
             ..UperNetConfig::new(width, classes)
         }
     }
@@ -289,7 +293,7 @@ impl SegmentRecipe {
         if model.tile == Some(0) || model.input == Some(0) || model.stride == Some(0) {
             return Err("model.tile, model.input and model.stride are at least 1 pixel".into());
         }
-        if let Some(problem) = model.head(1, 2).problem() {
+        if let Some(problem) = model.head(1, 1, 2).problem() {
             return Err(format!("model: {problem}"));
         }
         if self.train.augment && model.cache {

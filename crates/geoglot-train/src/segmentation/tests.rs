@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use geoglot_core::{Band, Registry, Seeds};
 use geoglot_models::text::SpaceId;
 use geoglot_models::vision::VitTower;
-use geoglot_nn::segmentation::{IGNORE, UperNetConfig};
+use geoglot_nn::segmentation::{IGNORE, PixelBranch, UperNetConfig};
 use ndarray::Array3;
 use rand::RngExt;
 
@@ -78,7 +78,7 @@ fn options(epochs: usize) -> SegmentOptions {
 }
 
 fn cached(memory: usize, folder: Option<&std::path::Path>) -> FeatureOptions<'_> {
-    FeatureOptions { cache: true, memory, folder, batch: 5 }
+    FeatureOptions { cache: true, memory, folder, batch: 5, pixels: false }
 }
 
 const TAPS: [usize; 4] = [0, 1, 2, 3];
@@ -123,28 +123,83 @@ fn a_head_learns_and_resumes_exactly() {
     assert!(other.unwrap_err().to_string().contains("belongs to a run with other data"));
 }
 
+/// Tiles of single bright and dark pixels at random, too small for the tower's patches.
+struct Specks(Halves);
+
+impl Specks {
+    fn label(i: usize, pixel: usize) -> u8 {
+        Seeds::new(11).stream(&format!("{i}/{pixel}")).random_range(0..2)
+    }
+
+    fn tiles(&self) -> Vec<LabelledTile> {
+        let labels = |i| (0..SIDE * SIDE).map(|p| Self::label(i, p)).collect();
+        (0..self.0.1).map(|i| LabelledTile { tile: i, labels: labels(i) }).collect()
+    }
+}
+
+impl Tiles for Specks {
+    fn len(&self) -> usize {
+        self.0.1
+    }
+
+    fn bands(&self) -> &[Band] {
+        &self.0.0
+    }
+
+    fn read(&self, i: usize) -> Result<Array3<f32>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Array3::from_shape_fn((2, SIDE, SIDE), |(b, r, c)| {
+            f32::from(Self::label(i, r * SIDE + c)) * (1.0 - b as f32) * 2.0 - 1.0
+        }))
+    }
+
+    fn identity(&self) -> String {
+        "specks".into()
+    }
+}
+
+#[test]
+fn a_branch_of_pixels_sees_what_is_smaller_than_a_patch() {
+    let (tower, specks) = (tower(1), Specks(Halves::new(12)));
+    let tiles = specks.tiles();
+    let miou = |pixels: bool| {
+        let features = FeatureOptions { pixels, ..cached(1 << 20, None) };
+        let features = Features::prepare(&tower, &specks, TAPS, features, |_, _| {}).unwrap();
+        let data = HeadData { features: &features, side: SIDE, train: &tiles[..8], validation: &tiles[8..] };
+        let config = UperNetConfig { pixels: pixels.then_some(PixelBranch { bands: 2, channels: 4 }), ..config() };
+        let trained = fit_head(&config, &data, &options(10), None, &Device::flex(), &mut Silent).unwrap();
+        trained.history[trained.best_epoch - 1].validation_miou.unwrap()
+    };
+    let (with, without) = (miou(true), miou(false));
+    assert!(with > 0.9 && without < 0.7, "mIoU {with} with pixels, {without} without");
+}
+
 #[test]
 fn memory_file_and_no_cache_give_the_same_features() {
     let (tower, halves) = (tower(1), Halves::new(7));
     let folder = tempfile::tempdir().unwrap();
-    let memory = Features::prepare(&tower, &halves, TAPS, cached(1 << 20, None), |_, _| {}).unwrap();
+    let pixels = |options| FeatureOptions { pixels: true, ..options };
+    let memory = Features::prepare(&tower, &halves, TAPS, pixels(cached(1 << 20, None)), |_, _| {}).unwrap();
     let mut told = 0;
-    let file = Features::prepare(&tower, &halves, TAPS, cached(0, Some(folder.path())), |k, _| told = k).unwrap();
-    let none = FeatureOptions { cache: false, ..cached(0, None) };
+    let disk = || pixels(cached(0, Some(folder.path())));
+    let file = Features::prepare(&tower, &halves, TAPS, disk(), |k, _| told = k).unwrap();
+    let none = pixels(FeatureOptions { cache: false, ..cached(0, None) });
     let none = Features::prepare(&tower, &halves, TAPS, none, |_, _| {}).unwrap();
     assert!(told == 7 && memory.cached() && file.cached() && !none.cached());
     let which = [6, 0, 3];
     let values = |f: &Features<'_>| -> Vec<Vec<f32>> {
-        f.batch(&which, &[], &Device::flex()).unwrap().map(|m| m.into_data().iter::<f32>().collect()).to_vec()
+        let seen = f.batch(&which, &[], &Device::flex()).unwrap();
+        let image = seen.image.map(|m| m.into_data().iter::<f32>().collect());
+        seen.maps.map(|m| m.into_data().iter::<f32>().collect()).into_iter().chain(image).collect()
     };
     assert_eq!(values(&memory), values(&file));
+    assert_eq!(values(&memory).len(), 5);
     for (a, b) in values(&memory).iter().flatten().zip(values(&none).iter().flatten()) {
         assert!((a - b).abs() < 1e-4, "{a} {b}");
     }
     // The same is found again, features of another tower are not taken for it.
     let mut again = 0;
     drop(file);
-    let found = Features::prepare(&tower, &halves, TAPS, cached(0, Some(folder.path())), |k, _| again = k).unwrap();
+    let found = Features::prepare(&tower, &halves, TAPS, disk(), |k, _| again = k).unwrap();
     assert_eq!(again, 0);
     drop(found);
     let other = self::tower(2);
@@ -180,6 +235,8 @@ fn misfits_are_named() {
         fit_head(&config, &data, &options(1), None, &Device::flex(), &mut Silent).unwrap_err().to_string()
     };
     assert!(train(UperNetConfig { width: 8, ..config() }, &tiles).contains("width 8"));
+    let blind = UperNetConfig { pixels: Some(PixelBranch { bands: 2, channels: 4 }), ..config() };
+    assert!(train(blind, &tiles).contains("pixels of 2 bands"));
     assert!(train(config(), &tiles[..1]).contains("at least 2"));
     let mut short = tiles.clone();
     short[1].labels.pop();

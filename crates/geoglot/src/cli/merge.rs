@@ -8,8 +8,8 @@ use geoglot::core::{RunManifest, prompt};
 use geoglot::data::datasets::{DatasetOptions, Split};
 use geoglot::eval::Bootstrap;
 use geoglot::eval::protocols::ProbeOptions;
-use geoglot::models::vision::{MergeMethod, ModuleRatios};
-use geoglot::train::merge::MergePlan;
+use geoglot::models::vision::MergeMethod;
+use geoglot::train::merge::{Allowed, MergeError, MergePlan};
 use geoglot::workflow::merge::{MergeRequest, RatioSearch, merge};
 use geoglot::workflow::protocols::{Protocol, ProtocolRequest};
 
@@ -58,6 +58,9 @@ pub struct Args {
     /// Merge although preprocessing or activation differ; the settings are those of the model whose architecture the result has
     #[arg(long)]
     accept_settings: bool,
+    /// Merge models of other image sizes: positions are resampled to the grid of the model whose architecture the result has
+    #[arg(long)]
+    resample_positions: bool,
     /// Output folder
     #[arg(long)]
     out: PathBuf,
@@ -116,32 +119,24 @@ impl Args {
         if texts.is_empty() && !self.data.is_empty() {
             texts = vec!["search".into(); after];
         }
-        if texts.len() != after {
+        let usage = |e: MergeError| Usage(e.to_string());
+        let ratio = |text: &String| match text.as_str() {
+            "search" => Ok(vec![f64::NAN]),
+            _ => MergePlan::ratios(text).map_err(usage),
+        };
+        let ratios = texts.iter().map(ratio).collect::<Result<Vec<_>, _>>()?.concat();
+        if ratios.len() != after {
             return Err(Usage(format!(
-                "{} times --ratio for {} models: give it once for each model after the first, or search for ratios with --data",
-                texts.len(),
+                "{} ratios for {} models: give --ratio once for each model after the first, or search for ratios with --data",
+                ratios.len(),
                 self.models.len()
             ))
             .into());
         }
-        let number = |text: &str, of: &str| {
-            text.trim()
-                .parse::<f64>()
-                .ok()
-                .filter(|v| v.is_finite())
-                .ok_or_else(|| Usage(format!("{of}: `{text}` is no ratio")))
-        };
-        let ratio = |text: &String| if text == "search" { Ok(f64::NAN) } else { number(text, "--ratio") };
-        let ratios = texts.iter().map(ratio).collect::<Result<Vec<_>, _>>()?;
         if ratios.iter().any(|r| r.is_nan()) && self.data.is_empty() {
             return Err(Usage("--ratio search needs --data".into()).into());
         }
-        let module = |text: &String| -> Result<ModuleRatios, Usage> {
-            let (names, list) =
-                text.rsplit_once('=').ok_or_else(|| Usage(format!("--module {text}: expected REGEX=R[,R…]")))?;
-            let ratios = list.split(',').map(|r| number(r, "--module")).collect::<Result<_, _>>()?;
-            Ok(ModuleRatios { names: names.into(), ratios })
-        };
+        let module = |text: &String| MergePlan::module(text).map_err(usage);
         let method = match self.method {
             Method::Linear => MergeMethod::Linear,
             Method::Slerp => MergeMethod::Slerp,
@@ -192,7 +187,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let request = MergeRequest {
         models: args.models,
         space: args.space,
-        accept_settings: args.accept_settings,
+        allowed: Allowed { settings: args.accept_settings, positions: args.resample_positions },
         plan,
         search: (!search.data.is_empty()).then_some(search),
     };
@@ -226,6 +221,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
         if !model.left_out.is_empty() {
             notes += &format!(", without {}", model.left_out.join(", "));
+        }
+        if let Some((rows, columns)) = model.resampled {
+            notes += &format!(", positions resampled from {rows} × {columns}");
         }
         println!("{} (SHA-256 {}){ratio}{notes}", model.model, &model.sha256[..12]);
     }

@@ -6,56 +6,16 @@ use anyhow::bail;
 use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::{Array2, Array3, Axis, s};
 
-use super::picture::{cut, open_scene};
-use crate::core::{Band, BandUse, Grid, Registry, Unit, Window};
+use super::display::{BandLimits, display_limits};
+use super::picture::open_scene;
+use crate::core::{Band, BandUse, Grid, Registry, Window};
 use crate::models::geolangbind::bind_wavelengths;
 use crate::models::vision::{BandNeed, BoundPreprocess, ImageBatch, ImagePreprocess, ImageTower, ValueScale};
-use crate::raster::preview::quick_look;
 use crate::raster::stats::scene_stats;
-use crate::raster::{BandSource, Footprints, SampleType, Scene, SceneArg, Tile, check_request};
+use crate::raster::{Footprints, Scene, SceneArg};
 
-/// Reflectance shown as white to models that were trained on 8-bit pictures: that of Sentinel-2's true-colour product.
-const REFLECTANCE_WHITE: f32 = 0.3558;
 /// Values (pixels × bands) of an image that is embedded as a whole; 1 GiB as f32.
 const MOST_VALUES: usize = 1 << 28;
-/// Longest side of a thumbnail in pixels.
-const THUMBNAIL: usize = 128;
-
-/// Pixels of a tile as a raster, for previews.
-#[derive(Debug)]
-struct Piece<'a> {
-    grid: Grid,
-    bands: &'a [Band],
-    pixels: Tile,
-}
-
-impl BandSource for Piece<'_> {
-    fn path(&self) -> &Path {
-        Path::new("tile")
-    }
-
-    fn grid(&self) -> &Grid {
-        &self.grid
-    }
-
-    fn bands(&self) -> &[Band] {
-        self.bands
-    }
-
-    fn sample_type(&self) -> SampleType {
-        SampleType::F32
-    }
-
-    fn read_stored(&self, bands: &[usize], window: Window) -> crate::raster::Result<Tile> {
-        check_request(self, bands, window)?;
-        Ok(cut(&self.pixels, bands, window))
-    }
-
-    fn read(&self, bands: &[usize], window: Window) -> crate::raster::Result<Tile> {
-        // The values are physical already.
-        self.read_stored(bands, window)
-    }
-}
 
 /// A rectangle of a scene that may reach beyond its borders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +72,7 @@ pub struct TowerScene {
     scene: Scene,
     /// Bands that are read: positions of the input and of the band in it.
     taken: Vec<(usize, usize)>,
-    bands: Vec<Band>,
+    pub(super) bands: Vec<Band>,
     preprocess: BoundPreprocess,
     /// Limits of each band that become 0 and 255, for towers that read bytes.
     display: Option<Vec<BandLimits>>,
@@ -331,45 +291,6 @@ impl TowerScene {
     pub fn prepare(&self, values: &Values) -> anyhow::Result<Array3<f32>> {
         Ok(self.preprocess.apply(values.data.view())?)
     }
-
-    /// A small picture of values, PNG bytes.
-    ///
-    /// # Errors
-    /// Memory only; none in practice.
-    pub fn thumbnail(&self, values: &Values) -> anyhow::Result<Vec<u8>> {
-        let (height, width) = values.mask.dim();
-        let grid = Grid::unreferenced(width, height);
-        let pixels = Tile { window: grid.window(), data: values.data.clone(), mask: values.mask.clone() };
-        let look = quick_look(&Piece { grid, bands: &self.bands, pixels }, THUMBNAIL)?;
-        Ok(look.image.to_png()?)
-    }
-}
-
-/// Values of one band that become 0 and 255; `None` for a band that is such numbers already.
-type BandLimits = Option<(f32, f32)>;
-
-/// Limits that become 0 and 255 for a tower trained on 8-bit pictures; `None` when all bands are such numbers already.
-fn display_limits(bands: &[Band], warnings: &mut Vec<String>) -> anyhow::Result<Option<Vec<BandLimits>>> {
-    let mut limits = Vec::new();
-    for band in bands {
-        limits.push(match (band.unit, band.range) {
-            (Unit::DigitalNumber | Unit::Unitless, None | Some((0.0, 255.0))) => None,
-            (Unit::Reflectance, _) => Some((0.0, REFLECTANCE_WHITE)),
-            (_, Some((low, high))) if low < high => Some((low as f32, high as f32)),
-            _ => bail!(
-                "band {}: the model reads 8-bit pictures, and this band has no range of ordinary values to make one of; name its \
-                 sensor, or add `range` to the band in a sensor file",
-                band.label()
-            ),
-        });
-    }
-    let Some(first) = limits.iter().position(Option::is_some) else { return Ok(None) };
-    let (low, high) = limits[first].unwrap_or_default();
-    warnings.push(format!(
-        "the model was trained on 8-bit pictures: physical values become such numbers ({} {low}–{high} to 0–255)",
-        bands[first].label()
-    ));
-    Ok(Some(limits))
 }
 
 /// Prepared images of one size as a batch.
@@ -397,18 +318,5 @@ mod tests {
         assert_eq!(place.inside(&grid), Some((Window::new(0, 5, 4, 3), (2, 0))));
         assert_eq!(Place { col: 10, ..place }.inside(&grid), None);
         assert_eq!(Place { row: -6, ..place }.inside(&grid), None);
-    }
-
-    #[test]
-    fn physical_values_become_bytes_and_bytes_stay() {
-        let mut warnings = Vec::new();
-        let rgb = &Registry::builtin().sensor("rgb").unwrap().bands;
-        assert_eq!(display_limits(rgb, &mut warnings).unwrap(), None);
-        assert!(warnings.is_empty());
-        let s2 = &Registry::builtin().sensor("sentinel-2-l2a").unwrap().bands[..3];
-        assert_eq!(display_limits(s2, &mut warnings).unwrap().unwrap()[0], Some((0.0, REFLECTANCE_WHITE)));
-        assert_eq!(warnings.len(), 1);
-        let kelvin = [Band { unit: Unit::Kelvin, ..Band::named("t") }];
-        assert!(display_limits(&kelvin, &mut warnings).unwrap_err().to_string().contains("band t"));
     }
 }

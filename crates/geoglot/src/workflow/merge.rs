@@ -13,7 +13,7 @@ use crate::eval::plot::{Line, score_lines};
 use crate::eval::{Interval, Section};
 use crate::models::hub::Hub;
 use crate::models::vision::{ImageOptions, MergeRecord, ModuleRatios, TowerFiles};
-use crate::train::merge::{Merge, MergePlan, Named};
+use crate::train::merge::{Allowed, Merge, MergePlan, Named};
 
 /// What to merge, and how.
 #[derive(Debug, Clone)]
@@ -22,8 +22,8 @@ pub struct MergeRequest {
     pub models: Vec<String>,
     /// Name of the space of models that do not name theirs.
     pub space: Option<String>,
-    /// Lets differences in preprocessing and small settings pass.
-    pub accept_settings: bool,
+    /// Differences that are let pass.
+    pub allowed: Allowed,
     /// Method, ratios and modules; a ratio that is searched for stands as NaN.
     pub plan: MergePlan,
     /// How ratios are searched for.
@@ -114,7 +114,7 @@ pub fn merge(
         }
         Ok(Named { name: name.clone(), files })
     };
-    let merge = Merge::new(request.models.iter().map(open).collect::<anyhow::Result<_>>()?, request.accept_settings)?;
+    let merge = Merge::new(request.models.iter().map(open).collect::<anyhow::Result<_>>()?, request.allowed)?;
     let settings = merge.accepted().iter();
     let mut warnings: Vec<String> =
         settings.map(|(model, d)| format!("{model}: {} differs: {} ≠ {}", d.what, d.first, d.other)).collect();

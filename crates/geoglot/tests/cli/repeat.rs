@@ -84,4 +84,5 @@ fn a_killed_map_leaves_no_half_file() {
     assert!(left.iter().all(|f| f.ends_with(".tmp")), "{left:?}");
     work.map("").ok();
     assert_eq!(work.read("out/classes.tif"), whole);
+    assert!(work.files("out").iter().all(|f| !f.contains(".tmp")), "{:?}", work.files("out"));
 }

@@ -7,8 +7,10 @@ use anyhow::bail;
 use burn::tensor::Device;
 use ndarray::{Array2, Axis, concatenate};
 
-use super::data::{Prepared, Setting, TileSet};
+use super::data::Prepared;
 use super::map::SceneTiles;
+use super::setting::Setting;
+use super::tiles::TileSet;
 use super::train::{FoldHead, feature_options, train_fold};
 use crate::core::{Legend, RunManifest};
 use crate::eval::baselines::{Forest, ForestOptions, coordinate_knn, patch_features, random_forest};

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use burn::tensor::Device;
 use ndarray::{Array2, Array3};
 
-use super::data::tile_preprocess;
+use super::setting::tile_preprocess;
 use crate::core::Window;
 use crate::models::segmentation::{PredictOptions, Segmenter, SegmenterCard, TileReader, load_segmenter_card};
 use crate::models::vision::{ImageTower, load_image_tower};

@@ -3,9 +3,14 @@
 mod data;
 mod evaluate;
 mod map;
+mod setting;
+mod sources;
+mod tiles;
 mod train;
 
-pub use data::{Fold, Prepared, Setting, TileSet, prepare};
+pub use data::{Fold, Prepared, prepare};
 pub use evaluate::{SegmentEvaluation, evaluate};
 pub use map::{SegmentMap, is_segmenter, map};
+pub use setting::Setting;
+pub use tiles::TileSet;
 pub use train::{FoldHead, feature_options, train_fold};

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
-use super::data::{Prepared, Setting, TileSet};
+use super::data::Prepared;
+use super::setting::Setting;
+use super::tiles::TileSet;
 use crate::models::mmlgnet::sha256;
 use crate::models::segmentation::{Segmenter, SegmenterCard, load_segmenter_card, save_segmenter};
 use crate::nn::segmentation::UperNet;
@@ -36,6 +38,7 @@ pub fn feature_options<'a>(recipe: &SegmentRecipe, folder: &'a Path) -> FeatureO
         memory: recipe.model.cache_mib << 20,
         folder: Some(folder),
         batch: recipe.train.batch,
+        pixels: recipe.model.pixels > 0,
     }
 }
 
@@ -72,7 +75,7 @@ pub fn train_fold(
             return Ok(FoldHead { head, card, history, best_epoch, ended: Ended::Finished, tiles: train.len() });
         }
     }
-    let config = recipe.model.head(features.width(), prepared.legend.len());
+    let config = recipe.model.head(features.width(), prepared.bands.len(), prepared.legend.len());
     let data = HeadData { features, side: setting.tile, train: &train, validation: &validation };
     let keep = RunFolder { folder: place.folder, run: &run, resume: place.resume };
     let trained = fit_head(&config, &data, &recipe.train, Some(keep), device, observer)?;
