@@ -10,7 +10,8 @@ Every step's result is kept below BENCH/runs, so that a stopped run goes on. The
 - mixed: from `start`, 3 passes over both, as many steps as `rgb` and `others` together
 - merged: 0.1·start + 0.9·rgb, then 0.5·that + 0.5·others: the published ratios
 - searched: the same with the second ratio chosen on the validation tiles
-- plain, maka: as `mixed`, with `rgb` and a tower of RSICD alone as teachers; distilled directly, or with wavelength-dependent norms (MaKA)
+- bare, plain, maka: from `start`, 3 passes over Sentinel-2 and radar; without teachers, or with `rgb` and a tower of RSICD alone as teachers,
+  distilled with an ordinary norm (plain) or with wavelength-dependent ones (maka). Scored by decode heads on the frozen tower as well
 """
 
 import argparse
@@ -180,7 +181,7 @@ def summarise(results):
     tasks = list(dict.fromkeys(task for t in towers for task in results[seeds[0]][t]))
     has = lambda task, t: all(task in results[s][t] for s in seeds)
     scores = {task: {t: interval([results[s][t][task] for s in seeds]) for t in towers if has(task, t)} for task in tasks}
-    pairs = [("merged", "mixed"), ("searched", "mixed"), ("mixed", "rgb"), ("merged", "rgb"), ("maka", "mixed"), ("maka", "plain"), ("plain", "mixed")]
+    pairs = [("merged", "mixed"), ("searched", "mixed"), ("mixed", "rgb"), ("merged", "rgb"), ("maka", "bare"), ("maka", "plain"), ("plain", "bare")]
     differences = {
         f"{a} - {b}": {task: interval([results[s][a][task] - results[s][b][task] for s in seeds]) for task in tasks if has(task, a) and has(task, b)}
         for a, b in pairs
@@ -228,12 +229,13 @@ def main():
         distilled = [(n, c) for n, c in (("plain", False), ("maka", True)) if n in args.parts]
         if distilled:
             photos = bench.train(0, "photos", COLOUR[:1], 12, 1e-3)
+            towers["bare"] = bench.train(seed, "bare", OTHERS[:2], 3, 3e-4, start)
             for name, conditional in distilled:
-                towers[name] = bench.train(seed, name, COLOUR + OTHERS, 3, 3e-4, start, [(rgb, conditional), (photos, conditional)])
+                towers[name] = bench.train(seed, name, OTHERS[:2], 3, 3e-4, start, [(rgb, conditional), (photos, conditional)])
         for name, tower in towers.items():
             found[name] = bench.score(tower)
         if distilled:
-            for name in ("mixed", *(n for n, _ in distilled)):
+            for name in ("bare", *(n for n, _ in distilled)):
                 found[name] |= dense(bench, seed, name)
     scores, differences = summarise(results)
     show(scores, "percent, mean of seeds ± 95 % interval")
