@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::Device;
+use burn::tensor::{Device, FloatDType};
 use geoglot_models::geolangbind::bind_wavelengths;
 use geoglot_models::vision::{BandNeed, BoundPreprocess, TowerFiles, VisionConfig};
 use indexmap::IndexMap;
@@ -19,7 +19,7 @@ use super::distill::{Lesson, Teacher};
 use super::error::{PretrainError, Result};
 use super::groups::optimizer;
 use super::model::{Contrast, Student};
-use super::options::PretrainOptions;
+use super::options::{Precision, PretrainOptions};
 use super::step::{Found, Setting};
 use crate::checkpoint::{Checkpoint, State};
 use crate::flat::{flatten, unflatten};
@@ -96,6 +96,13 @@ pub fn pretrain_with(
         false => device.clone().autodiff(),
     };
     let devices: Vec<Device> = std::iter::once(device).chain(devices).map(differentiate).collect();
+    if options.precision == Precision::Bf16
+        && let Some(device) = devices.iter().find(|d| !d.supports_dtype(FloatDType::BF16))
+    {
+        return Err(PretrainError::Input(format!(
+            "train.precision = \"bf16\": {device:?} does not compute in it; leave the key out for f32"
+        )));
+    }
     let steps_per_epoch = epoch_plan(data, options, 0)?.len();
     let student = Student::init(&config.vit, start, &lessons, options, &devices[0])?;
     let labels: Vec<&str> = lessons.iter().map(|l| l.teacher.section.label()).collect();

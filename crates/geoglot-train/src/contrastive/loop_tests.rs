@@ -282,3 +282,42 @@ fn two_devices_train_the_weights_of_one() {
     let apart = one.iter().zip(&two).map(|(a, b)| (a - b).abs()).sum::<f32>() / one.len() as f32;
     assert!(apart < 1e-5 && (loss - other).abs() < 1e-4 * loss, "{apart} {loss} {other}");
 }
+
+#[test]
+fn half_precision_gives_the_gradients_within_its_rounding() {
+    let toy = Toy::new(five(), 20, 2);
+    let data = data(&[&toy]);
+    let teachers = [teacher("siglip-timm", "weight = 2", None)];
+    let gradients = |precision: &str, chunk: usize| {
+        let recipe =
+            recipe(&[&format!("train.precision={precision}"), &format!("train.chunk={chunk}"), "model.depth=3"]);
+        first_gradients(&teachers, &recipe.model.config(384), &data, &recipe.train, 1).unwrap()
+    };
+    let (loss, _, exact) = gradients("f32", 10);
+    for chunk in [10, 4] {
+        let (other, _, found) = gradients("bf16", chunk);
+        assert!(other != loss && (other - loss).abs() < 5e-3 * loss, "{other} {loss}");
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+        let cosine = dot(&exact, &found) / (dot(&exact, &exact) * dot(&found, &found)).sqrt();
+        assert!(cosine > 0.999 && found != exact, "{cosine}");
+    }
+    // The weights stay f32: they move by less than bf16 could hold.
+    let device = Device::flex();
+    let train = |rate: &str| {
+        let recipe = recipe(&["train.precision=bf16", "train.epochs=2", &format!("train.learning_rate={rate}")]);
+        pretrain(&recipe.model.config(384), &data, &recipe.train, None, &device, &mut Silent).unwrap()
+    };
+    let (before, after) = (flatten(&train("1e-30").model), flatten(&train("1e-6").model));
+    let moved = before.iter().zip(&after).filter(|(b, a)| b != a).count();
+    assert!(moved > before.len() / 2, "{moved} of {}", before.len());
+    let fast = train("0.01");
+    assert!(fast.history[1].loss < fast.history[0].loss);
+    let refused = PretrainRecipe::parse(
+        "name = 'x'\n[train]\nprecision = 'f16'\n[[data.set]]\npath = 'a'",
+        "x.toml",
+        Default::default(),
+        &[],
+    );
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("`f32`") && refused.contains("`bf16`") && refused.contains("line 3"), "{refused}");
+}

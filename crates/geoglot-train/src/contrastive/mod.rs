@@ -38,7 +38,7 @@ pub use images::DatasetImages;
 pub use measure::{EvaluateSection, Measure, Variant, VariantSection};
 pub use model::Contrast;
 pub use objective::{pairs, sigmoid_loss};
-pub use options::{Loss, PretrainOptions};
+pub use options::{Loss, Precision, PretrainOptions};
 pub use recipe::{ImageSet, PretrainRecipe, PretrainText, SetsSection};
 pub use shards::ShardImages;
 pub use tower::TowerSection;

@@ -16,6 +16,23 @@ pub enum Loss {
     Softmax,
 }
 
+/// What the transformer's blocks compute in. Weights, optimiser, embedding, pooling, heads and losses are f32 in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// bfloat16, on devices that compute in it.
+    Bf16,
+}
+
+impl Precision {
+    fn is_full(&self) -> bool {
+        *self == Self::F32
+    }
+}
+
 /// Options of pre-training. Defaults are the published ones of GeoLangBind, but for batch and epochs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -59,6 +76,9 @@ pub struct PretrainOptions {
     /// Computes activations again in the backward pass instead of keeping them: less memory, more time.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub gradient_checkpointing: bool,
+    /// What the blocks compute in.
+    #[serde(skip_serializing_if = "Precision::is_full")]
+    pub precision: Precision,
     /// Seed of first weights, order, captions and crops.
     pub seed: u64,
     /// Parameters that are trained otherwise.
@@ -86,6 +106,7 @@ impl Default for PretrainOptions {
             clip: None,
             ema: None,
             gradient_checkpointing: false,
+            precision: Precision::F32,
             seed: 0,
             group: Vec::new(),
         }

@@ -89,7 +89,8 @@ impl Setting<'_> {
         };
         let chunk = self.options.chunk.unwrap_or(count).min(count.div_ceil(self.devices.len()));
         if chunk >= count {
-            let (vectors, features) = student.look(images(0, count, &self.devices[0]), wavelengths);
+            let (vectors, features) =
+                student.look(images(0, count, &self.devices[0]), wavelengths, self.options.precision);
             let contrastive = self.contrastive(student, vectors, batch);
             let (mut total, mut parts) = (contrastive.clone(), vec![contrastive]);
             for ((lesson, wanted), student) in self.lessons.iter().zip(wanted).zip(features) {
@@ -114,7 +115,8 @@ impl Setting<'_> {
         let many = |first: usize| chunk.min(count - first);
 
         let seen = on_all(&workers, |worker| {
-            let (still, plain) = (worker.student.contrast.valid(), worker.device.clone().inner());
+            let (still, plain) =
+                (worker.student.contrast.valid().computing(self.options.precision), worker.device.clone().inner());
             let part = |&f: &usize| still.embed(images(f, many(f), &plain), wavelengths);
             let vectors: Tensor<2> = Tensor::cat(worker.firsts.iter().map(part).collect(), 0);
             vectors.into_data().iter::<f32>().collect::<Vec<_>>()
@@ -137,7 +139,8 @@ impl Setting<'_> {
             let towards = Tensor::<2>::from_data(towards.clone(), device);
             for &first in firsts {
                 let many = many(first);
-                let (vectors, features) = student.look(images(first, many, device), wavelengths);
+                let (vectors, features) =
+                    student.look(images(first, many, device), wavelengths, self.options.precision);
                 let mut carried = (vectors * towards.clone().narrow(0, first, many)).sum();
                 let mut own = Vec::new();
                 for ((lesson, wanted), student) in self.lessons.iter().zip(&wanted).zip(features) {
