@@ -3,7 +3,7 @@
 
     benches/embed_scene.py MODEL [--work FOLDER] [--size 10980]
 
-MODEL is a folder that `geoglot pretrain` wrote. Makes a 13-band 16-bit scene of SIZE² px (tiled, deflate) and a scene of one tile, embeds each with
+MODEL is a folder that `geoglot train` wrote. Makes a 13-band 16-bit scene of SIZE² px (tiled, deflate) and a scene of one tile, embeds each with
 both programs in turns, checks that the vectors agree, and writes benches/runs/embed-scene.json. One tile shows start-up. Needs torch, rasterio,
 safetensors and pyarrow in `python3`.
 """

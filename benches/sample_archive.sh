@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # An archive of the sample scenes of many sensors in GEOGLOT_DATA, and searches in words.
 #   GEOGLOT_DATA=… benches/sample_archive.sh MODEL [OUT]
-# MODEL is an any-band tower, as `geoglot pretrain recipes/rsicd-anyband.toml` trains it.
+# MODEL is an any-band tower, as `geoglot train recipes/rsicd-anyband.toml` trains it.
 set -euo pipefail
 model=$1 out=${2:-out/samples} data=${GEOGLOT_DATA:?the folder of sample data} geoglot=target/release/geoglot
 scenes=("$data/sen1floods11/sample/S2/Spain_7370579_S2Hand.tif:sensor=sentinel-2-l1c,layout=standard"

@@ -5,7 +5,7 @@
     GEOGLOT_DATA=… benches/vit_step.py --data $GEOGLOT_DATA/rsicd-aid
 
 The images are copied as PNG first, because decoders of JPEG differ in single bytes: with the same pixels, losses can be compared to
-the last digit. For each size of the tower, `geoglot pretrain --export` writes first weights, text features and the plan of all steps.
+the last digit. For each size of the tower, `geoglot train --export` writes first weights, text features and the plan of all steps.
 Both sides then train on it: first `--losses` steps whose losses are compared and whose time does not count, then rounds of `--steps`
 steps in turns, so that a machine whose speed drifts hits both. A side prints the median, the least and the median CPU seconds of its steps behind the first two; the
 medians over the rounds, the least of all and their ratios are written to `runs/vit-step.json` with the machine and its load.

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The any-band tower of `geoglot pretrain` in PyTorch: same first weights, texts, batches, crops and learning rates.
+"""The any-band tower of `geoglot train` in PyTorch: same first weights, texts, batches, crops and learning rates.
 
-    geoglot pretrain recipes/rsicd-anyband.toml --export EXPORT
-    geoglot pretrain recipes/rsicd-anyband.toml --out OURS
+    geoglot train recipes/rsicd-anyband.toml --export EXPORT
+    geoglot train recipes/rsicd-anyband.toml --out OURS
     geoglot evaluate zero-shot --model OURS --data DATA --save-embeddings --out ZERO
     geoglot evaluate retrieval --model OURS --data DATA --save-embeddings --out FIND
     benches/pytorch/anyband_vit.py EXPORT --ours OURS --zero-shot ZERO --retrieval FIND --out benches/runs/anyband-rsicd.json

@@ -3,7 +3,7 @@
 
     benches/pytorch/embed_scene.py SCENE MODEL OUT.npz [--threads 2] [--batch 32]
 
-MODEL is a folder that `geoglot pretrain` wrote. Tiles of the model's size, the last row and column ending at the border; a thread reads and prepares
+MODEL is a folder that `geoglot train` wrote. Tiles of the model's size, the last row and column ending at the border; a thread reads and prepares
 batches ahead; OUT.npz gets vectors and windows (column, row).
 """
 

@@ -1,7 +1,7 @@
 //! Times the first steps of a pre-training, for `benches/vit_step.py`.
 //!
 //! ```text
-//! geoglot pretrain RECIPE --export EXPORT
+//! geoglot train RECIPE --export EXPORT
 //! pretrain_steps EXPORT DATASET STEPS
 //! ```
 //!

@@ -1,4 +1,4 @@
-//! Pre-training from a start and with teachers through the binary: logs, what is saved, resume, refusals.
+//! Image–text training through the binary: from a start and with teachers, logs, what is saved, resume, refusals, ablations, a full disk.
 
 #[allow(dead_code)]
 mod common;
@@ -70,7 +70,7 @@ fn work() -> Work {
 #[test]
 fn a_recipe_with_a_start_and_teachers_runs_resumes_and_is_recorded() {
     let work = work();
-    work.run("pretrain recipe.toml --out whole").ok();
+    work.run("train recipe.toml --out whole").ok();
     let log = String::from_utf8(work.read("whole/history.jsonl")).unwrap();
     let epochs: Vec<Value> = log.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     for name in ["contrastive", "siglip", "dino"] {
@@ -86,11 +86,10 @@ fn a_recipe_with_a_start_and_teachers_runs_resumes_and_is_recorded() {
     let weights = geoglot::nn::weights::Checkpoint::open(work.path("whole/model.safetensors")).unwrap();
     assert!(weights.names().all(|n| !n.starts_with("heads")));
     std::fs::copy(work.path("whole/recipe.toml"), work.path("again.toml")).unwrap();
-    work.run("pretrain again.toml --out again").ok();
+    work.run("train again.toml --out again").ok();
     assert_eq!(work.read("again/model.safetensors"), work.read("whole/model.safetensors"));
 
-    let line =
-        "pretrain recipe.toml --out whole --resume --set train.learning_rate=0.002 --set model.values=sensor-range";
+    let line = "train recipe.toml --out whole --resume --set train.learning_rate=0.002 --set model.values=sensor-range";
     let message =
         work.run(line).fails(1, &["train.learning_rate: 0.003 before, 0.002 now", "model.values", "another --out"]);
     assert!(!message.contains("train.epochs"), "{message}");
@@ -101,15 +100,136 @@ fn a_recipe_with_a_start_and_teachers_runs_resumes_and_is_recorded() {
 fn starts_and_teachers_that_do_not_fit_are_said() {
     let work = work();
     let refused = |set: &str, words: &[&str]| {
-        work.run(&format!("pretrain recipe.toml --out x --set {set}")).fails(1, words);
+        work.run(&format!("train recipe.toml --out x --set {set}")).fails(1, words);
         assert!(work.files("x").is_empty(), "{set}: {:?}", work.files("x"));
     };
     refused("model.start=\"no-such-model\"", &["model.start", "no-such-model"]);
     refused("model.depth=3", &["blocks.2."]);
     refused("train.crop=[0.5,1.0]", &["cache", "train.crop"]);
-    refused("train.clip=0", &["train.clip"]);
+    refused("train.clip=0", &["recipe.toml: --set train.clip=0: train.clip"]);
+    refused("distill.2.weight=1", &["--set distill.2.weight=1", "it has 0 (siglip), 1 (dino)"]);
+    work.run("train recipe.toml --out x --fold 2").fails(2, &["--fold"]);
+    work.run("evaluate recipe.toml --out x").fails(2, &["evaluate zero-shot --model"]);
     work.edit("recipe.toml", "name = \"dino\"", "name = \"dino\"\nhead = \"none\"");
     work.edit("recipe.toml", "width = 24", "width = 20");
     work.edit("recipe.toml", "start = ", "# start = ");
     refused("train.seed=1", &["teacher dino", "width 24", "width 20"]);
+}
+
+/// Adds what an ablation measures: retrieval on the images themselves, and pixels of a GEO-Bench set.
+fn measured(work: &Work) {
+    std::fs::create_dir_all(work.path("m-fields")).unwrap();
+    for entry in std::fs::read_dir(fixture("geoglot-data", "datasets/m-fields")).unwrap().flatten() {
+        std::fs::copy(entry.path(), work.path("m-fields").join(entry.file_name())).unwrap();
+    }
+    work.write("m-fields/default_partition.json", r#"{"train": ["one", "two"], "valid": [], "test": ["two"]}"#);
+    let dense = "kind = \"segmentation\"\nname = \"fields\"\n[data]\ndataset = \"m-fields\"\n[model]\ntower = \"replaced\"\n\
+                 taps = [0, 0, 1, 1]\ntile = 8\ninput = 8\nchannels = 4\nauxiliary = 0\n[train]\nepochs = 1\nbatch = 2\n";
+    work.write("fields.toml", dense);
+    let more = "
+        [[evaluate]]
+        protocol = \"retrieval\"
+        data = \"captions.json\"
+        name = \"captions\"
+        [[evaluate]]
+        protocol = \"segmentation\"
+        recipe = \"fields.toml\"
+        [[ablation]]
+        name = \"slow\"
+        set = [\"train.learning_rate=0.0001\", \"distill=[]\"]
+    ";
+    let mut text = String::from_utf8(work.read("recipe.toml")).unwrap();
+    text += more;
+    work.write("recipe.toml", text);
+}
+
+#[test]
+fn the_variants_of_a_recipe_become_one_table_that_can_be_continued() {
+    let work = work();
+    work.run("ablate recipe.toml").fails(1, &["[[evaluate]]"]);
+    measured(&work);
+    let names = ["no teacher", "siglip", "dino", "siglip + dino", "siglip + dino, without wavelengths", "slow"];
+    work.run_with("ablate recipe.toml --variant", "none").fails(2, &[&names.join("; ")]);
+    // As shell words: names hold blanks.
+    let ablate = |seeds: usize, more: &[&str]| {
+        let mut command = work.command(&format!("ablate recipe.toml --out a --set train.epochs=1 --seeds {seeds}"));
+        command.args(["--variant", "no teacher", "--variant", "siglip + dino", "--variant", "slow"]).args(more);
+        common::Ran::new(command).ok()
+    };
+    let said = ablate(2, &[]);
+    for words in ["captions R@1", "fields segmentation mIoU", "points against no teacher", "Student's t"] {
+        assert!(said.contains(words), "{said}");
+    }
+    let table = work.json("a/ablation.json");
+    assert_eq!(table["seeds"], json!([0, 1]));
+    let rows = table["rows"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|r| r["variant"].as_str().unwrap()).collect::<Vec<_>>(), [names[0], names[3], names[5]]);
+    for (k, row) in rows.iter().enumerate() {
+        let value = |place: &Value| place["value"].as_f64().unwrap();
+        for column in 0..2 {
+            let runs: Vec<f64> = (0..2).map(|s| value(&row["runs"][s]["figures"][column])).collect();
+            assert!(runs.iter().all(|v| (0.0..=1.0).contains(v)));
+            assert!((value(&row["figures"][column]) - (runs[0] + runs[1]) / 2.0).abs() < 1e-12);
+            if k > 0 {
+                let difference = value(&row["figures"][column]) - value(&rows[0]["figures"][column]);
+                assert!((value(&row["differences"][column]) - difference).abs() < 1e-12);
+            }
+        }
+        assert_ne!(row["runs"][0]["model"], row["runs"][1]["model"]);
+        assert_ne!(row["runs"][0]["model"], rows[(k + 1) % 3]["runs"][0]["model"]);
+    }
+    let csv = String::from_utf8(work.read("a/ablation.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 3 * 2 * (2 + 1) + 2 * 2, "{csv}");
+    // Finished runs stay as they are, a missing one is made again, a new measurement is added, nothing else is trained.
+    let made = |name: &str| std::fs::metadata(work.path(name)).unwrap().modified().unwrap();
+    let kept = made("a/runs/slow-0/model.safetensors");
+    std::fs::remove_dir_all(work.path("a/runs/no-teacher-1")).unwrap();
+    ablate(2, &["--resume"]);
+    assert_eq!(work.json("a/ablation.json"), table);
+    work.edit("recipe.toml", "name = \"captions\"", "name = \"found\"\n metric = \"R@5\"");
+    assert!(ablate(1, &["--resume"]).contains("found R@5"));
+    assert_eq!(made("a/runs/slow-0/model.safetensors"), kept);
+    // Otherwise all is new.
+    ablate(1, &[]);
+    assert_ne!(made("a/runs/slow-0/model.safetensors"), kept);
+    work.edit("recipe.toml", "captions.json\"\n        name", "nowhere\"\n        name");
+    work.run("ablate recipe.toml --out b").fails(1, &["found", "nowhere"]);
+    assert!(work.files("b").is_empty());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_leaves_the_checkpoint_before_it() {
+    let work = work();
+    work.run("train recipe.toml --out whole --set train.epochs=3").ok();
+    let whole = work.read("whole/model.safetensors");
+    // One checkpoint has room, a second beside it, before it takes the first one's place, has not.
+    let size = work.read("whole/checkpoint.safetensors").len() * 3 / 2;
+    std::fs::create_dir(work.path("small")).unwrap();
+    let line = work.command("train recipe.toml --out small --set train.epochs=3");
+    let words = std::iter::once(line.get_program()).chain(line.get_args()).map(|w| w.to_str().unwrap());
+    let script = format!(
+        "mount -t tmpfs -o size={size} none small || exit 77; {}; code=$?; mkdir kept; cp small/checkpoint.safetensors kept; ls -a small; exit $code",
+        words.collect::<Vec<_>>().join(" ")
+    );
+    let mut command = common::program(&work.path(""));
+    let own =
+        std::process::Command::new("unshare").args(["-rm", "sh", "-c", &script]).current_dir(work.path("")).output();
+    let Ok(own) = own else {
+        println!("skipped: there is no unshare");
+        return;
+    };
+    let said = String::from_utf8_lossy(&own.stderr).into_owned();
+    if own.status.code() == Some(77) || said.contains("unshare:") {
+        println!("skipped: no file system of its own can be mounted: {said}");
+        return;
+    }
+    assert_eq!(own.status.code(), Some(1), "{said}");
+    assert!(said.contains("checkpoint.safetensors") && said.contains("space"), "{said}");
+    let left = String::from_utf8_lossy(&own.stdout).into_owned();
+    assert!(!left.contains("tmp") && left.contains("checkpoint.safetensors"), "{left}");
+    // What was kept is whole and goes on to the same weights.
+    command.args("train recipe.toml --out kept --resume --set train.epochs=3".split(' '));
+    common::Ran::new(command).ok();
+    assert_eq!(work.read("kept/model.safetensors"), whole);
 }

@@ -52,8 +52,8 @@ fn towers() -> Work {
         warmup = 3
     "#;
     work.write("recipe.toml", recipe);
-    work.run("pretrain recipe.toml --out a --set train.epochs=1").ok();
-    work.run("pretrain recipe.toml --out b").ok();
+    work.run("train recipe.toml --out a --set train.epochs=1").ok();
+    work.run("train recipe.toml --out b").ok();
     work
 }
 

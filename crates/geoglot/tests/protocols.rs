@@ -220,7 +220,7 @@ fn what_cannot_be_scored_is_said() {
     fails(&["evaluate", "multilabel", "--model", model, "--data", data], "--threshold");
     fails(&["evaluate"], "RECIPE");
     fails(&["evaluate", "no-such-recipe.toml"], "no-such-recipe.toml");
-    fails(&["pretrain", "no-such-recipe.toml"], "no-such-recipe.toml");
+    fails(&["train", "no-such-recipe.toml"], "no-such-recipe.toml");
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn a_small_tower_is_trained_resumed_and_scored_through_the_binary() {
     std::fs::write(&recipe, text).unwrap();
     let recipe = recipe.to_str().unwrap();
     let whole = dir.path().join("whole");
-    let (ok, stdout, stderr) = geoglot(&["pretrain", recipe, "--out", whole.to_str().unwrap()]);
+    let (ok, stdout, stderr) = geoglot(&["train", recipe, "--out", whole.to_str().unwrap()]);
     assert!(ok, "{stdout}{stderr}");
     let lines = std::fs::read_to_string(whole.join("history.jsonl")).unwrap();
     let losses: Vec<f64> =
@@ -270,10 +270,10 @@ fn a_small_tower_is_trained_resumed_and_scored_through_the_binary() {
     assert!(losses.len() == 8 && losses[7] < 0.8 * losses[0], "{losses:?}");
     // A finished run that is resumed trains nothing and writes the same model.
     let bytes = std::fs::read(whole.join("model.safetensors")).unwrap();
-    let (ok, ..) = geoglot(&["pretrain", recipe, "--out", whole.to_str().unwrap(), "--resume"]);
+    let (ok, ..) = geoglot(&["train", recipe, "--out", whole.to_str().unwrap(), "--resume"]);
     assert!(ok && std::fs::read(whole.join("model.safetensors")).unwrap() == bytes);
     let (ok, _, stderr) =
-        geoglot(&["pretrain", recipe, "--out", whole.to_str().unwrap(), "--resume", "--set", "train.batch=10"]);
+        geoglot(&["train", recipe, "--out", whole.to_str().unwrap(), "--resume", "--set", "train.batch=10"]);
     assert!(!ok && stderr.contains("another --out"), "{stderr}");
 
     let report = evaluate("zero-shot", &whole, &data, &dir.path().join("zero"), &[]);
@@ -296,7 +296,7 @@ fn real_images_train_and_are_scored() {
     let out = dir.path().join("model");
     let root_set = format!("data.root={:?}", root.to_str().unwrap());
     let arguments = [
-        "pretrain",
+        "train",
         recipe.to_str().unwrap(),
         "--out",
         out.to_str().unwrap(),

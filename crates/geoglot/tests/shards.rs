@@ -107,11 +107,11 @@ fn shards_are_written_described_checked_and_trained_on() {
                   wavelength = { embedding = 16, weight_tokens = 4, heads = 2, hidden = 32, layout = \"band-row-column-width\", padding = 0 }\n\
                   [text]\ntower = \"hashed-words\"\n[train]\nepochs = 2\nbatch = 8\nwarmup = 1\n";
     std::fs::write(dir.path().join("recipe.toml"), recipe).unwrap();
-    let ran = run(dir.path(), "pretrain recipe.toml --out model");
+    let ran = run(dir.path(), "train recipe.toml --out model");
     assert!(ran.stderr.contains("24 images"), "{}", ran.stderr);
     ran.ok();
     assert!(dir.path().join("model/model.safetensors").is_file());
-    run(dir.path(), "pretrain recipe.toml --out other --set data.set=[{path=\"s\",split=\"test\"}]")
+    run(dir.path(), "train recipe.toml --out other --set data.set=[{path=\"s\",split=\"test\"}]")
         .fails(1, &["not divided"]);
 
     // The texts came through every step as they were written.
@@ -127,5 +127,46 @@ fn shards_are_written_described_checked_and_trained_on() {
     let said = run(dir.path(), "shards verify s");
     assert!(said.stdout.contains("SHA-256") && said.code == Some(1), "{}", said.stdout);
     std::fs::write(&path, &bytes[..5000]).unwrap();
-    run(dir.path(), "pretrain recipe.toml --out other").fails(1, &["shard-000001.tar", "5000 bytes"]);
+    run(dir.path(), "train recipe.toml --out other").fails(1, &["shard-000001.tar", "5000 bytes"]);
+}
+
+#[test]
+fn shards_that_hold_several_modalities_train_with_one_in_a_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    images(dir.path(), 12, 16);
+    // Every second image gets two bands, and all of them words in other scripts.
+    let words = ["Река и лес зимой", "農地と川 🌾", "غابة ونهر", "जंगल और नदी"];
+    let listed = std::fs::read_to_string(dir.path().join("captions.jsonl")).unwrap();
+    let mut lines = String::new();
+    for (i, line) in listed.lines().enumerate() {
+        let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+        record["short"] = words[i % 4].into();
+        if i % 2 == 1 {
+            let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (16, 16, 2), }";
+            let mut bytes =
+                format!("\u{93}NUMPY\u{1}\0v\0{header:<117}\n").chars().map(|c| c as u8).collect::<Vec<_>>();
+            bytes.extend((0..16 * 16 * 2).map(|k| (k * 13 + i) as u8));
+            std::fs::write(dir.path().join(format!("{i}.npy")), bytes).unwrap();
+            record["bands"] = serde_json::json!(["red", "near"]);
+            record["wavelengths"] = serde_json::json!([0.665, 0.842]);
+        }
+        lines += &format!("{record}\n");
+    }
+    std::fs::write(dir.path().join("captions.jsonl"), lines).unwrap();
+    run(dir.path(), "shards write captions.jsonl --out s --samples 12").ok();
+    let recipe = "name = \"toy\"\n[[data.set]]\npath = \"s\"\n[model]\nsize = 16\npatch = 8\nwidth = 16\ndepth = 1\nheads = 2\nvalues = \"byte\"\n\
+                  wavelength = { embedding = 16, weight_tokens = 4, heads = 2, hidden = 32, layout = \"band-row-column-width\", padding = 0 }\n\
+                  [text]\ntower = \"hashed-words\"\n[train]\nepochs = 2\nbatch = 3\nwarmup = 1\n";
+    std::fs::write(dir.path().join("recipe.toml"), recipe).unwrap();
+    let ran = run(dir.path(), "train recipe.toml --out model");
+    assert_eq!(ran.stderr.matches("6 images, bands").count(), 2, "{}", ran.stderr);
+    ran.ok();
+    run(dir.path(), "train recipe.toml --export plan").ok();
+    let plan: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(dir.path().join("plan/plan.json")).unwrap()).unwrap();
+    let plan = plan.to_string();
+    assert!(plan.contains("0.842") && plan.contains("0.49"), "{plan}");
+    // Both modalities of the one shard's texts reach the text tower: four scripts, five long and short texts.
+    let text = run(dir.path(), "shards info s").ok();
+    assert!(text.contains("12 samples in 1 shard"), "{text}");
 }

@@ -35,7 +35,7 @@ pub struct ReportFiles {
 }
 
 /// A file name from a title: lower-case letters, digits and hyphens.
-fn slug(title: &str) -> String {
+pub fn slug(title: &str) -> String {
     let words = title.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty());
     let name = words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join("-");
     if name.is_empty() { "figure".into() } else { name }

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, Linear};
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 
 use super::pooling::AttentionPool;
 use super::{PatchProjection, VitBlock, WavelengthEmbed, resample_positions};
@@ -143,12 +143,18 @@ impl Vit {
         }
     }
 
-    /// Images `[B, C, H, W]` to the last block's tokens `[B, prefix + h·w, width]`, with gradients.
+    /// Images `[B, C, H, W]` to the last block's tokens `[B, prefix + h·w, width]`, with gradients. Blocks whose weights are of another type than
+    /// f32 compute in it; the tokens they get and give are converted.
     pub fn forward(&self, images: Tensor<4>, wavelengths: &[f32]) -> Tensor<3> {
         let [_, _, height, width] = images.dims();
         let positions = self.positions(self.config.patches(height, width));
         let tokens = self.assemble(self.embed(images, wavelengths), &positions);
-        self.blocks.iter().fold(tokens, |x, block| block.forward(x))
+        let through = |tokens| self.blocks.iter().fold(tokens, |x, block| block.forward(x));
+        let (outside, inside) = (tokens.dtype(), self.blocks[0].fc1.weight.val().dtype());
+        match outside == inside {
+            true => through(tokens),
+            false => through(tokens.cast(FloatDType::from(inside))).cast(FloatDType::from(outside)),
+        }
     }
 }
 

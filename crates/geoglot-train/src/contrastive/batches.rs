@@ -8,11 +8,12 @@ use geoglot_models::vision::BoundPreprocess;
 use ndarray::{Array2, Array3, s};
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::distill::{Lesson, Shown};
 use super::error::{PretrainError, Result};
-use super::recipe::PretrainOptions;
+use super::options::PretrainOptions;
 
 /// Images of one modality: all have the same bands.
 pub trait Images: Sync {
@@ -194,19 +195,33 @@ pub(super) struct Ready {
     pub shown: Vec<Shown>,
 }
 
-/// Network input of a batch, for the student and the teachers.
+/// Network input of a batch, for the student and the teachers. Images are read and cropped in parallel, each into its own place, so that the
+/// result does not depend on the threads.
 pub(super) fn prepare(
     images: &dyn Images,
     preprocess: &BoundPreprocess,
     lessons: &[Lesson<'_>],
     batch: &Batch,
 ) -> Result<Ready> {
-    let (mut values, mut shape) = (Vec::new(), None);
-    let mut shown: Vec<Option<Shown>> = lessons.iter().map(|_| None).collect();
-    for (&item, crop) in batch.items.iter().zip(&batch.crops) {
+    let count = batch.items.len();
+    let (c, (h, w)) = (preprocess.bands().len(), preprocess.output_size());
+    if count * c * h * w == 0 {
+        return Err(PretrainError::Input("a batch without images".into()));
+    }
+    let mut values = vec![0.0; count * c * h * w];
+    let mut shown: Vec<Shown> = lessons.iter().map(|l| l.room(batch.modality, count)).collect();
+    let mut rooms: Vec<Vec<&mut [f32]>> = batch.items.iter().map(|_| Vec::new()).collect();
+    for values in shown.iter_mut().map(Shown::values_mut) {
+        let size = values.len() / count;
+        rooms.iter_mut().zip(values.chunks_exact_mut(size)).for_each(|(rooms, room)| rooms.push(room));
+    }
+    let places = values.par_chunks_exact_mut(c * h * w).zip(rooms);
+    let drawn = batch.items.par_iter().zip(&batch.crops);
+    places.zip(drawn).try_for_each(|((place, rooms), (&item, crop))| {
+        let wrong = |problem: String| PretrainError::Input(format!("{}: {problem}", images.path(item).display()));
         let image = images.read(item)?;
-        let (_, h, w) = image.dim();
-        let [row, column, rows, columns] = crop.window(h, w);
+        let (_, rows, columns) = image.dim();
+        let [row, column, rows, columns] = crop.window(rows, columns);
         let window = image.slice(s![.., row..row + rows, column..column + columns]);
         let turn = |ready: &mut Array3<f32>| {
             let (_, h, w) = ready.dim();
@@ -214,20 +229,13 @@ pub(super) fn prepare(
                 Symmetry::all()[crop.turn].apply(plane, h);
             }
         };
-        let mut ready = preprocess.apply(window)?;
+        let mut ready = preprocess.apply(window).map_err(|e| wrong(e.to_string()))?;
         turn(&mut ready);
-        let dims = ready.dim();
-        if *shape.get_or_insert(dims) != dims {
-            return Err(PretrainError::Input(format!(
-                "{}: its bands differ from those of the images before",
-                images.path(item).display()
-            )));
+        if ready.dim() != (c, h, w) {
+            return Err(wrong(format!("became {:?}; the network reads [{c}, {h}, {w}]", ready.shape())));
         }
-        values.extend(ready);
-        for (lesson, shown) in lessons.iter().zip(&mut shown) {
-            lesson.show(batch.modality, item, window, turn, shown)?;
-        }
-    }
-    let (c, h, w) = shape.ok_or_else(|| PretrainError::Input("a batch without images".into()))?;
-    Ok(Ready { values, shape: [c, h, w], shown: shown.into_iter().flatten().collect() })
+        place.iter_mut().zip(&ready).for_each(|(to, v)| *to = *v);
+        lessons.iter().zip(rooms).try_for_each(|(lesson, room)| lesson.show(batch.modality, item, window, turn, room))
+    })?;
+    Ok(Ready { values, shape: [c, h, w], shown })
 }

@@ -136,6 +136,15 @@ pub(super) enum Shown {
     Features(Vec<f32>),
 }
 
+impl Shown {
+    /// All numbers, image after image.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        match self {
+            Self::Pixels(values, _) | Self::Features(values) => values,
+        }
+    }
+}
+
 impl<'a> Lesson<'a> {
     /// Binds `teacher` to every modality; computes the cache where it is missing.
     pub fn bind(
@@ -192,31 +201,43 @@ impl<'a> Lesson<'a> {
         Ok(wanted.then(|| config.init(device)))
     }
 
-    /// What the teacher is shown of one image, appended to `shown`.
+    /// Room for what the teacher is shown of `count` images of `modality`.
+    pub fn room(&self, modality: usize, count: usize) -> Shown {
+        let input = &self.inputs[modality];
+        let (h, w) = input.preprocess.output_size();
+        match input.cached {
+            Some(_) => Shown::Features(vec![0.0; count * self.grid.0 * self.grid.1 * self.channels]),
+            None => Shown::Pixels(vec![0.0; count * 3 * h * w], [h, w]),
+        }
+    }
+
+    /// Puts what the teacher is shown of one image into its part of the [`Lesson::room`].
     pub fn show(
         &self,
         modality: usize,
         item: usize,
         crop: ArrayView3<f32>,
         turn: impl Fn(&mut Array3<f32>),
-        shown: &mut Option<Shown>,
+        room: &mut [f32],
     ) -> Result<()> {
         let input = &self.inputs[modality];
-        if let Some(cached) = &input.cached {
-            let values = cached.read_f32(&name(item))?;
-            match shown {
-                Some(Shown::Features(all)) => all.extend(values),
-                _ => *shown = Some(Shown::Features(values)),
+        let values = match &input.cached {
+            Some(cached) => cached.read_f32(&name(item))?,
+            None => {
+                let mut ready = input.prepare(crop)?;
+                turn(&mut ready);
+                ready.into_iter().collect()
             }
-            return Ok(());
+        };
+        if values.len() != room.len() {
+            return Err(PretrainError::Input(format!(
+                "teacher {}: {} numbers for image {item}, expected {}; delete its cache",
+                self.teacher.section.label(),
+                values.len(),
+                room.len()
+            )));
         }
-        let mut ready = input.prepare(crop)?;
-        turn(&mut ready);
-        let (_, h, w) = ready.dim();
-        match shown {
-            Some(Shown::Pixels(all, _)) => all.extend(ready),
-            _ => *shown = Some(Shown::Pixels(ready.into_iter().collect(), [h, w])),
-        }
+        room.copy_from_slice(&values);
         Ok(())
     }
 
@@ -265,9 +286,8 @@ impl<'a> Lesson<'a> {
             save_streamed(&path, &table, &Default::default(), |_| {
                 let image = images.read(next)?;
                 next += 1;
-                let mut shown = None;
-                self.show(number, next - 1, image.view(), |_| {}, &mut shown)?;
-                let shown = shown.expect("one image was shown");
+                let mut shown = self.room(number, 1);
+                self.show(number, next - 1, image.view(), |_| {}, shown.values_mut())?;
                 let found = self.features(number, shown, self.teacher.tower.device())?;
                 Ok::<_, PretrainError>(found.into_data().iter::<f32>().collect())
             })?;

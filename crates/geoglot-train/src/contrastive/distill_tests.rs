@@ -21,7 +21,7 @@ pub(super) fn teacher(fixture: &str, section: &str, cache: Option<PathBuf>) -> T
 }
 
 fn taught(teachers: &[Teacher]) -> Beginning<'_> {
-    Beginning { teachers, start: None }
+    Beginning { teachers, ..Beginning::default() }
 }
 
 #[test]

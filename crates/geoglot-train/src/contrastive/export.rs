@@ -18,7 +18,7 @@ use super::batches::{PretrainData, epoch_plan};
 use super::error::{PretrainError, Result};
 use super::fit::Inputs;
 use super::model::Contrast;
-use super::recipe::PretrainOptions;
+use super::options::PretrainOptions;
 
 fn refused(e: impl std::fmt::Display) -> PretrainError {
     PretrainError::Input(format!("the weights cannot be written as safetensors: {e}"))

@@ -8,21 +8,19 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, FloatDType};
 use geoglot_models::geolangbind::bind_wavelengths;
 use geoglot_models::vision::{BandNeed, BoundPreprocess, TowerFiles, VisionConfig};
-use geoglot_nn::losses::{Direction, contrastive_loss};
 use indexmap::IndexMap;
-use ndarray::{Array2, Axis};
 
-use super::batches::{Batch, PretrainData, Ready, epoch_plan, prepare};
+use super::batches::{Batch, PretrainData, epoch_plan, prepare};
 use super::distill::{Lesson, Teacher};
 use super::error::{PretrainError, Result};
 use super::groups::optimizer;
 use super::model::{Contrast, Student};
-use super::objective::{pairs, sigmoid_loss};
-use super::recipe::{Loss, PretrainOptions};
+use super::options::{Precision, PretrainOptions};
+use super::step::{Found, Setting};
 use crate::checkpoint::{Checkpoint, State};
 use crate::flat::{flatten, unflatten};
 use crate::history::{self, EpochRecord};
@@ -64,6 +62,9 @@ pub struct Beginning<'a> {
     pub start: Option<&'a TowerFiles>,
     /// Teachers to learn from.
     pub teachers: &'a [Teacher],
+    /// Further devices, which share each step: a batch is computed in parts, one or more a device, and the gradients are added. The teachers stay
+    /// on theirs.
+    pub devices: &'a [Device],
 }
 
 /// As [`pretrain`], from the weights of another tower, and with teachers whose features the tower learns to give beside the texts. Their heads are part of the checkpoint and not
@@ -86,27 +87,40 @@ pub fn pretrain_with(
         Some(place) if place.resume => Checkpoint::load(place.folder, place.run)?,
         _ => None,
     };
-    let Beginning { start, teachers } = beginning;
+    let Beginning { start, teachers, devices } = beginning;
     let inputs = Inputs::bind(config, data)?;
     let lessons =
         teachers.iter().map(|t| Lesson::bind(t, config, data, &inputs.wavelengths)).collect::<Result<Vec<_>>>()?;
-    let device = match options.gradient_checkpointing {
+    let differentiate = |device: &Device| match options.gradient_checkpointing {
         true => device.clone().autodiff().gradient_checkpointing(),
         false => device.clone().autodiff(),
     };
+    let devices: Vec<Device> = std::iter::once(device).chain(devices).map(differentiate).collect();
+    if options.precision == Precision::Bf16
+        && let Some(device) = devices.iter().find(|d| !d.supports_dtype(FloatDType::BF16))
+    {
+        return Err(PretrainError::Input(format!(
+            "train.precision = \"bf16\": {device:?} does not compute in it; leave the key out for f32"
+        )));
+    }
     let steps_per_epoch = epoch_plan(data, options, 0)?.len();
-    let student = Student::init(&config.vit, start, &lessons, options, &device)?;
+    let student = Student::init(&config.vit, start, &lessons, options, &devices[0])?;
     let labels: Vec<&str> = lessons.iter().map(|l| l.teacher.section.label()).collect();
     let (student, optimizer) = optimizer(student, &labels, options)?;
     let mut run = Run { student, optimizer, ema: None, history: Vec::new(), steps: steps_per_epoch * options.epochs };
     if let (Some(place), Some(checkpoint)) = (keep, checkpoint) {
         run = run.restore(checkpoint, &Checkpoint::path(place.folder))?;
     }
+    // Threads of their own: one that waits for a disk or decodes a large image must not hold up the network's.
+    let readers = rayon::ThreadPoolBuilder::new()
+        .thread_name(|k| format!("images {k}"))
+        .build()
+        .map_err(|e| PretrainError::Input(format!("threads that read images cannot be started: {e}")))?;
+    let setting = Setting { data, inputs: &inputs, lessons: &lessons, options, devices: &devices, readers: &readers };
     let mut ended = Ended::Finished;
     for epoch in run.history.len()..options.epochs {
         let start = Instant::now();
         let plan = epoch_plan(data, options, epoch)?;
-        let setting = Setting { data, inputs: &inputs, lessons: &lessons, options, device: &device };
         let found;
         (run, found) = run.epoch(epoch, &plan, &setting, observer)?;
         let Some((loss, parts)) = found else {
@@ -197,11 +211,13 @@ impl Run {
         observer: &mut dyn Observer,
     ) -> Result<(Self, Option<EpochLoss>)> {
         std::thread::scope(move |scope| {
-            let (sender, receiver) = sync_channel(1);
+            // No room in between: the reader waits with one batch in its hands.
+            let (sender, receiver) = sync_channel(0);
             scope.spawn(move || {
                 for batch in plan {
                     let images = setting.data.modalities[batch.modality].images;
-                    let ready = prepare(images, &setting.inputs.preprocess[batch.modality], setting.lessons, batch);
+                    let preprocess = &setting.inputs.preprocess[batch.modality];
+                    let ready = setting.readers.install(|| prepare(images, preprocess, setting.lessons, batch));
                     // The other side is gone when training stopped.
                     if sender.send(ready).is_err() {
                         return;
@@ -212,7 +228,7 @@ impl Run {
             for (number, batch) in plan.iter().enumerate() {
                 let ready = receiver.recv().map_err(|_| PretrainError::Input("reading the images stopped".into()))?;
                 let diverged = |what, value| setting.diverged(what, value, [epoch + 1, number + 1], batch);
-                let Found { loss: value, parts: found, gradients } = self.gradients(batch, ready?, setting)?;
+                let Found { loss: value, parts: found, gradients } = setting.gradients(&self.student, batch, ready?)?;
                 if !value.is_finite() {
                     return Err(diverged("loss", value));
                 }
@@ -250,79 +266,6 @@ impl Run {
         })
     }
 
-    /// Loss and gradients of a batch, at once or in parts.
-    fn gradients(&self, batch: &Batch, ready: Ready, setting: &Setting<'_>) -> Result<Found> {
-        let wavelengths = &setting.inputs.wavelengths[batch.modality];
-        let (count, [c, h, w]) = (batch.items.len(), ready.shape);
-        let wanted = setting.lessons.iter().zip(ready.shown);
-        let wanted =
-            wanted.map(|(l, shown)| l.features(batch.modality, shown, setting.device)).collect::<Result<Vec<_>>>()?;
-        let images = |first: usize, many: usize, device: &Device| {
-            let values = ready.values[first * c * h * w..(first + many) * c * h * w].to_vec();
-            Tensor::<4>::from_data(TensorData::new(values, [many, c, h, w]), device)
-        };
-        let chunk = setting.options.chunk.unwrap_or(count);
-        if chunk >= count {
-            let (vectors, features) = self.student.look(images(0, count, setting.device), wavelengths);
-            let contrastive = self.contrastive(vectors, batch, setting);
-            let (mut total, mut parts) = (contrastive.clone(), vec![contrastive]);
-            for ((lesson, wanted), student) in setting.lessons.iter().zip(wanted).zip(features) {
-                let loss = lesson.loss(student, wanted);
-                total = total + loss.clone() * lesson.teacher.section.weight;
-                parts.push(loss);
-            }
-            let loss = total.clone().into_scalar();
-            let parts = parts.into_iter().map(Tensor::into_scalar).collect();
-            let gradients = GradientsParams::from_grads(total.backward(), &self.student);
-            return Ok(Found { loss, parts, gradients });
-        }
-        // GradCache (Gao et al. 2021): the loss couples the images through their vectors alone, so its gradient with respect to all vectors is
-        // computed first, and then carried back through the network part by part.
-        let firsts: Vec<usize> = (0..count).step_by(chunk).collect();
-        let many = |first: usize| chunk.min(count - first);
-        let (still, plain) = (self.student.contrast.valid(), setting.device.clone().inner());
-        let seen = firsts.iter().map(|&f| still.embed(images(f, many(f), &plain), wavelengths)).collect();
-        let vectors = Tensor::<2>::from_data(Tensor::cat(seen, 0).into_data(), setting.device).require_grad();
-        let contrastive = self.contrastive(vectors.clone(), batch, setting);
-        let mut parts = vec![0.0; setting.lessons.len() + 1];
-        parts[0] = contrastive.clone().into_scalar();
-        let backward = contrastive.backward();
-        let towards = vectors.grad(&backward).expect("the loss depends on every vector").into_data();
-        let towards = Tensor::<2>::from_data(towards, setting.device);
-        // Scale and bias of the loss.
-        let mut sum = GradientsAccumulator::new();
-        sum.accumulate(&self.student, GradientsParams::from_grads(backward, &self.student));
-        for &first in &firsts {
-            let many = many(first);
-            let (vectors, features) = self.student.look(images(first, many, setting.device), wavelengths);
-            let mut carried = (vectors * towards.clone().narrow(0, first, many)).sum();
-            for (k, ((lesson, wanted), student)) in setting.lessons.iter().zip(&wanted).zip(features).enumerate() {
-                // A mean over images: each part counts by its share.
-                let loss = lesson.loss(student, wanted.clone().narrow(0, first, many)) * (many as f64 / count as f64);
-                parts[k + 1] += loss.clone().into_scalar::<f32>();
-                carried = carried + loss * lesson.teacher.section.weight;
-            }
-            sum.accumulate(&self.student, GradientsParams::from_grads(carried.backward(), &self.student));
-        }
-        let weighted = setting.lessons.iter().zip(&parts[1..]).map(|(l, part)| l.teacher.section.weight as f32 * part);
-        Ok(Found { loss: parts[0] + weighted.sum::<f32>(), parts, gradients: sum.grads() })
-    }
-
-    /// The contrastive loss of image vectors [B, D] against the batch's texts.
-    fn contrastive(&self, vectors: Tensor<2>, batch: &Batch, setting: &Setting<'_>) -> Tensor<1> {
-        let (options, device) = (setting.options, setting.device);
-        let texts = matrix(&setting.data.texts.select(Axis(0), &batch.texts), device);
-        let logits = self.student.contrast.logits(vectors, texts);
-        match options.loss {
-            Loss::Sigmoid => sigmoid_loss(logits, pairs(&batch.texts, options.targets, device)),
-            Loss::Softmax => {
-                let labels: Vec<i32> = batch.texts.iter().map(|&t| t as i32).collect();
-                let labels = Tensor::<1, Int>::from_ints(labels.as_slice(), device);
-                contrastive_loss(logits, labels, options.targets, Direction::Both)
-            }
-        }
-    }
-
     fn step(mut self, gradients: GradientsParams, rate: f64, options: &PretrainOptions) -> Self {
         // The student is handed over, not cloned: nobody else holds the weights, so that they are updated in place.
         self.student = self.optimizer.step(rate, self.student, gradients);
@@ -335,71 +278,37 @@ impl Run {
     }
 }
 
-/// What a training works on.
-struct Setting<'a> {
-    data: &'a PretrainData<'a>,
-    inputs: &'a Inputs,
-    lessons: &'a [Lesson<'a>],
-    options: &'a PretrainOptions,
-    device: &'a Device,
-}
-
-impl Setting<'_> {
-    /// The error that names a batch.
-    fn diverged(&self, what: &'static str, value: f32, [epoch, number]: [usize; 2], batch: &Batch) -> PretrainError {
-        const SHOWN: usize = 4;
-        let modality = &self.data.modalities[batch.modality];
-        let names = batch.items.iter().take(SHOWN).map(|&i| modality.images.path(i).display().to_string());
-        let mut images = names.collect::<Vec<_>>().join(", ");
-        if batch.items.len() > SHOWN {
-            images += &format!(" and {} more", batch.items.len() - SHOWN);
-        }
-        PretrainError::Diverged { what, value, epoch, batch: number, images, modality: modality.name.clone() }
-    }
-}
-
-/// The loss of a batch: weighted sum, the contrastive part and each teacher's (unweighted), and the gradients.
-pub(super) struct Found {
-    pub loss: f32,
-    pub parts: Vec<f32>,
-    pub gradients: GradientsParams,
-}
-
-fn matrix(values: &Array2<f32>, device: &Device) -> Tensor<2> {
-    let shape = [values.nrows(), values.ncols()];
-    Tensor::from_data(TensorData::new(values.iter().copied().collect::<Vec<_>>(), shape), device)
-}
-
-/// Loss, parts and all gradients of the first batch of a training, in visiting order; 0 where a parameter has none.
+/// Loss, parts and all gradients of the first batch of a training on `devices` CPU devices, in visiting order; 0 where a parameter has none.
 #[cfg(test)]
 pub(super) fn first_gradients(
     teachers: &[Teacher],
     config: &VisionConfig,
     data: &PretrainData<'_>,
     options: &PretrainOptions,
+    devices: usize,
 ) -> Result<(f32, Vec<f32>, Vec<f32>)> {
     struct Collect<'a>(&'a GradientsParams, Vec<f32>);
     impl burn::module::ModuleVisitor for Collect<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<burn::tensor::Tensor<D>>) {
             match self.0.get::<D>(param.id) {
                 Some(gradient) => self.1.extend(gradient.into_data().iter::<f32>()),
                 None => self.1.resize(self.1.len() + param.val().shape().num_elements(), 0.0),
             }
         }
     }
-    let (inputs, device) = (Inputs::bind(config, data)?, Device::flex().autodiff());
+    let (inputs, devices) = (Inputs::bind(config, data)?, vec![Device::flex().autodiff(); devices]);
     let lessons =
         teachers.iter().map(|t| Lesson::bind(t, config, data, &inputs.wavelengths)).collect::<Result<Vec<_>>>()?;
-    let student = Student::init(&config.vit, None, &lessons, options, &device)?;
+    let student = Student::init(&config.vit, None, &lessons, options, &devices[0])?;
     let labels: Vec<&str> = lessons.iter().map(|l| l.teacher.section.label()).collect();
-    let (student, optimizer) = optimizer(student, &labels, options)?;
-    let run = Run { student, optimizer, ema: None, history: Vec::new(), steps: 1 };
+    let (student, _) = optimizer(student, &labels, options)?;
     let batch = &epoch_plan(data, options, 0)?[0];
     let modality = batch.modality;
     let ready = prepare(data.modalities[modality].images, &inputs.preprocess[modality], &lessons, batch)?;
-    let setting = Setting { data, inputs: &inputs, lessons: &lessons, options, device: &device };
-    let found = run.gradients(batch, ready, &setting)?;
+    let readers = rayon::ThreadPoolBuilder::new().build().expect("threads");
+    let setting = Setting { data, inputs: &inputs, lessons: &lessons, options, devices: &devices, readers: &readers };
+    let found = setting.gradients(&student, batch, ready)?;
     let mut collect = Collect(&found.gradients, Vec::new());
-    run.student.visit(&mut collect);
+    student.visit(&mut collect);
     Ok((found.loss, found.parts, collect.1))
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{PretrainError, Result};
 use super::model::{Names, Student};
-use super::recipe::PretrainOptions;
+use super::options::PretrainOptions;
 
 /// Parameters that are trained otherwise: a `[[train.group]]` section.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

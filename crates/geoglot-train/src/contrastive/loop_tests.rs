@@ -1,6 +1,8 @@
 use burn::tensor::Device;
 use geoglot_core::atomic;
 
+use super::batches::{Ready, prepare};
+use super::distill::{Lesson, Shown};
 use super::distill_tests::teacher;
 use super::fit::first_gradients;
 use super::tests::{StopAt, Toy, data, five, recipe, rgb};
@@ -22,21 +24,21 @@ fn parts_of_a_batch_give_the_gradients_of_the_whole() {
             .into_iter()
             .take(count)
             .collect();
-            let gradients = |chunk: usize| {
+            let gradients = |chunk: usize, devices: usize| {
                 let recipe = recipe(&[&format!("train.loss={loss}"), &format!("train.chunk={chunk}")]);
-                first_gradients(&teachers, &recipe.model.config(384), &data, &recipe.train).unwrap()
+                first_gradients(&teachers, &recipe.model.config(384), &data, &recipe.train, devices).unwrap()
             };
-            let (loss, parts, whole) = gradients(10);
+            let (loss, parts, whole) = gradients(10, 1);
             let scale = whole.iter().fold(0f32, |m, g| m.max(g.abs()));
             assert!(scale > 1e-3 && parts.len() == count + 1);
-            // 10 images in parts of 1, of 3 (the last has one), of 5.
-            for chunk in [1, 3, 5] {
-                let (other, others, found) = gradients(chunk);
+            // 10 images in parts of 1, of 3 (the last has one), of 5; on several devices, of which one may have no part.
+            for (chunk, devices) in [(1, 1), (3, 1), (5, 1), (10, 2), (3, 3), (5, 4)] {
+                let (other, others, found) = gradients(chunk, devices);
                 assert!((other - loss).abs() < 1e-5 * loss.abs(), "{other} {loss}");
                 assert!(parts.iter().zip(&others).all(|(a, b)| (a - b).abs() < 1e-5 * a.abs().max(1e-2)));
                 assert_eq!(found.len(), whole.len());
                 let worst = found.iter().zip(&whole).fold(0f32, |m, (f, w)| m.max((f - w).abs()));
-                assert!(worst < 2e-5 * scale, "parts of {chunk}: {worst} of {scale}");
+                assert!(worst < 2e-5 * scale, "parts of {chunk} on {devices}: {worst} of {scale}");
             }
         }
     }
@@ -172,7 +174,7 @@ fn a_training_begins_with_a_published_towers_weights() {
     let recipe = recipe(&slow);
     let config = recipe.model.config(384);
     let siglip = open("siglip-timm");
-    let start = Beginning { start: Some(&siglip), teachers: &[] };
+    let start = Beginning { start: Some(&siglip), ..Beginning::default() };
     let model = pretrain_with(start, &config, &data, &recipe.train, None, &device, &mut Silent).unwrap().model;
     let published = Weights::open(fixtures.join("siglip-timm/model.safetensors")).unwrap();
     let name = published.names().find(|n| n.ends_with("blocks.1.mlp.fc2.bias")).unwrap();
@@ -193,9 +195,129 @@ fn a_training_begins_with_a_published_towers_weights() {
     ] {
         let files = open(file);
         let recipe = super::tests::recipe(&[&slow[..], &[change]].concat());
-        let start = Beginning { start: Some(&files), teachers: &[] };
+        let start = Beginning { start: Some(&files), ..Beginning::default() };
         let run = pretrain_with(start, &recipe.model.config(384), &data, &recipe.train, None, &device, &mut Silent);
         let error = run.unwrap_err().to_string();
         assert!(error.contains(word), "{file} {change}: {error}");
     }
+}
+
+/// Images of which one cannot be read.
+struct Torn<'a>(&'a Toy, usize);
+
+impl Images for Torn<'_> {
+    fn bands(&self) -> &[geoglot_core::Band] {
+        self.0.bands()
+    }
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn path(&self, i: usize) -> std::path::PathBuf {
+        self.0.path(i)
+    }
+    fn read(&self, i: usize) -> Result<ndarray::Array3<f32>> {
+        match i == self.1 {
+            true => Err(PretrainError::Input(format!("{}: torn", self.path(i).display()))),
+            false => self.0.read(i),
+        }
+    }
+}
+
+#[test]
+fn a_batch_does_not_depend_on_the_threads_that_prepare_it() {
+    let toy = Toy::new(five(), 20, 2);
+    let data = data(&[&toy]);
+    let teachers = [teacher("dinov2-hf", "", None)];
+    let recipe = recipe(&["train.batch=20"]);
+    let config = recipe.model.config(384);
+    let inputs = super::fit::Inputs::bind(&config, &data).unwrap();
+    let lessons = [Lesson::bind(&teachers[0], &config, &data, &inputs.wavelengths).unwrap()];
+    let batch = &epoch_plan(&data, &recipe.train, 0).unwrap()[0];
+    let with = |threads: usize, batch: &Batch| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| prepare(&toy, &inputs.preprocess[0], &lessons, batch)).unwrap()
+    };
+    let (one, many) = (with(1, batch), with(4, batch));
+    assert_eq!((one.shape, batch.items.len()), ([5, 8, 8], 20));
+    assert!(one.values == many.values && one.values.iter().any(|v| *v != one.values[0]));
+    let pixels = |ready: &Ready| match &ready.shown[0] {
+        Shown::Pixels(values, _) => values.clone(),
+        Shown::Features(_) => panic!("no cache was asked for"),
+    };
+    assert_eq!(pixels(&one), pixels(&many));
+    // Every image of the batch is what it is alone.
+    for k in [0, 7, 19] {
+        let alone = Batch { items: vec![batch.items[k]], texts: vec![0], crops: vec![batch.crops[k]], ..batch.clone() };
+        let alone = with(1, &alone);
+        assert_eq!(alone.values, one.values[k * 320..(k + 1) * 320]);
+        let all = pixels(&one);
+        assert_eq!(pixels(&alone), all[k * all.len() / 20..(k + 1) * all.len() / 20]);
+    }
+
+    let torn = Torn(&toy, 13);
+    let mut broken = super::tests::data(&[&toy]);
+    broken.modalities[0].images = &torn;
+    let error = pretrain(&config, &broken, &recipe.train, None, &Device::flex(), &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("toy-13: torn"), "{error}");
+}
+
+#[test]
+fn two_devices_train_the_weights_of_one() {
+    let device = Device::flex();
+    let toys = [Toy::new(rgb(), 23, 1), Toy::new(five(), 20, 2)];
+    let data = data(&[&toys[0], &toys[1]]);
+    let teachers = [teacher("siglip-timm", "", None)];
+    let train = |chunk: usize, more: usize| {
+        let recipe = recipe(&["train.epochs=3", "train.clip=1.0", &format!("train.chunk={chunk}")]);
+        let more = vec![Device::flex(); more];
+        let beginning = Beginning { teachers: &teachers, devices: &more, start: None };
+        let config = recipe.model.config(384);
+        let trained = pretrain_with(beginning, &config, &data, &recipe.train, None, &device, &mut Silent).unwrap();
+        (flatten(&trained.model), trained.history[2].loss)
+    };
+    // A part for each of two devices: the same numbers in the same order.
+    assert!(train(5, 0) == train(5, 1));
+    // Several parts a device: partial sums are added, which rounds otherwise.
+    let ((one, loss), (two, other)) = (train(2, 0), train(2, 1));
+    let apart = one.iter().zip(&two).map(|(a, b)| (a - b).abs()).sum::<f32>() / one.len() as f32;
+    assert!(apart < 1e-5 && (loss - other).abs() < 1e-4 * loss, "{apart} {loss} {other}");
+}
+
+#[test]
+fn half_precision_gives_the_gradients_within_its_rounding() {
+    let toy = Toy::new(five(), 20, 2);
+    let data = data(&[&toy]);
+    let teachers = [teacher("siglip-timm", "weight = 2", None)];
+    let gradients = |precision: &str, chunk: usize| {
+        let recipe =
+            recipe(&[&format!("train.precision={precision}"), &format!("train.chunk={chunk}"), "model.depth=3"]);
+        first_gradients(&teachers, &recipe.model.config(384), &data, &recipe.train, 1).unwrap()
+    };
+    let (loss, _, exact) = gradients("f32", 10);
+    for chunk in [10, 4] {
+        let (other, _, found) = gradients("bf16", chunk);
+        assert!(other != loss && (other - loss).abs() < 5e-3 * loss, "{other} {loss}");
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+        let cosine = dot(&exact, &found) / (dot(&exact, &exact) * dot(&found, &found)).sqrt();
+        assert!(cosine > 0.999 && found != exact, "{cosine}");
+    }
+    // The weights stay f32: they move by less than bf16 could hold.
+    let device = Device::flex();
+    let train = |rate: &str| {
+        let recipe = recipe(&["train.precision=bf16", "train.epochs=2", &format!("train.learning_rate={rate}")]);
+        pretrain(&recipe.model.config(384), &data, &recipe.train, None, &device, &mut Silent).unwrap()
+    };
+    let (before, after) = (flatten(&train("1e-30").model), flatten(&train("1e-6").model));
+    let moved = before.iter().zip(&after).filter(|(b, a)| b != a).count();
+    assert!(moved > before.len() / 2, "{moved} of {}", before.len());
+    let fast = train("0.01");
+    assert!(fast.history[1].loss < fast.history[0].loss);
+    let refused = PretrainRecipe::parse(
+        "name = 'x'\n[train]\nprecision = 'f16'\n[[data.set]]\npath = 'a'",
+        "x.toml",
+        Default::default(),
+        &[],
+    );
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("`f32`") && refused.contains("`bf16`") && refused.contains("line 3"), "{refused}");
 }

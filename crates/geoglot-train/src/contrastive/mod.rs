@@ -19,10 +19,14 @@ mod export;
 mod fit;
 mod groups;
 mod images;
+mod measure;
 mod model;
 mod objective;
+mod options;
 mod recipe;
 mod shards;
+mod step;
+mod tower;
 
 pub use batches::{Batch, Crop, Images, Modality, PretrainData, epoch_plan};
 pub use distill::{DistillSection, HeadKind, Teacher};
@@ -31,10 +35,13 @@ pub use export::{export_start, save_tower};
 pub use fit::{Beginning, Pretrained, pretrain, pretrain_with};
 pub use groups::ParameterGroup;
 pub use images::DatasetImages;
+pub use measure::{EvaluateSection, Measure, Variant, VariantSection};
 pub use model::Contrast;
 pub use objective::{pairs, sigmoid_loss};
-pub use recipe::{ImageSet, Loss, PretrainOptions, PretrainRecipe, PretrainText, SetsSection, TowerSection};
+pub use options::{Loss, Precision, PretrainOptions};
+pub use recipe::{ImageSet, PretrainRecipe, PretrainText, SetsSection};
 pub use shards::ShardImages;
+pub use tower::TowerSection;
 
 #[cfg(test)]
 mod distill_tests;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use geoglot_core::Seeds;
 use geoglot_models::geolangbind::Maka;
 use geoglot_models::vision::{Left, TowerFiles};
@@ -14,7 +14,7 @@ use rand::{Rng, RngExt};
 
 use super::distill::Lesson;
 use super::error::Result;
-use super::recipe::{Loss, PretrainOptions};
+use super::options::{Loss, Precision, PretrainOptions};
 use crate::flat::number_parameters;
 
 /// A vision transformer with the scale e^t and, for the sigmoid loss, the bias b of its logits.
@@ -144,8 +144,8 @@ impl Student {
     }
 
     /// Vectors [B, D] of length 1 of images [B, C, H, W], and each teacher's features as the student gives them, [B, N, channels].
-    pub fn look(&self, images: Tensor<4>, wavelengths: &[f32]) -> (Tensor<2>, Vec<Tensor<3>>) {
-        let vit = &self.contrast.vit;
+    pub fn look(&self, images: Tensor<4>, wavelengths: &[f32], precision: Precision) -> (Tensor<2>, Vec<Tensor<3>>) {
+        let vit = self.contrast.computing(precision).vit;
         let [_, _, height, width] = images.dims();
         let tokens = vit.forward(images, wavelengths);
         let features = self.heads.iter().map(|head| match head {
@@ -158,6 +158,27 @@ impl Student {
         });
         let features = features.collect();
         (l2_normalise(vit.pool(tokens)), features)
+    }
+}
+
+impl Contrast {
+    /// The network as it computes in `precision`: gradients reach the weights it was made from.
+    pub(super) fn computing(&self, precision: Precision) -> Self {
+        let mut copy = self.clone();
+        if precision == Precision::Bf16 {
+            copy.vit.blocks = copy.vit.blocks.map(&mut Convert(FloatDType::BF16));
+        }
+        copy
+    }
+}
+
+/// Converts parameters; they stay part of the graph.
+struct Convert(FloatDType);
+
+impl ModuleMapper for Convert {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        Param::from_mapped_value(id, tensor.cast(self.0), mapper)
     }
 }
 

@@ -21,26 +21,25 @@
 //! [[distill]]              # any number of teachers
 //! teacher = "dinov2-vit-l-14"
 //! weight = 1
+//!
+//! [[evaluate]]             # for `geoglot ablate`
+//! protocol = "zero-shot"
+//! data = "AID"
 //! ```
 
 use std::path::{Path, PathBuf};
 
 use geoglot_core::small_file;
 use geoglot_data::datasets::Split;
-use geoglot_models::geolangbind::Placeholders;
-use geoglot_models::vision::{BandNeed, ImagePreprocess, Left, ResizeMode, ValueScale, VisionConfig};
-use geoglot_nn::losses::Targets;
-use geoglot_nn::transformer::Activation;
-use geoglot_nn::vision::resample::Interpolation;
-use geoglot_nn::vision::{
-    FinalNorm, KernelLayout, PatchKind, Pooling, PositionResampling, VitConfig, WavelengthConfig,
-};
+use geoglot_models::vision::ValueScale;
 use serde::{Deserialize, Serialize};
 
 use super::distill::DistillSection;
 use super::error::Result;
-use super::groups::ParameterGroup;
-use crate::recipe::{Recipe, RecipeError, Templates, set};
+use super::measure::{EvaluateSection, VariantSection};
+use super::options::PretrainOptions;
+use super::tower::TowerSection;
+use crate::recipe::{Recipe, RecipeError, Templates, read};
 
 /// A pre-training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +64,12 @@ pub struct PretrainRecipe {
     /// Teachers to learn from beside the texts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub distill: Vec<DistillSection>,
+    /// What `geoglot ablate` measures of every variant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evaluate: Vec<EvaluateSection>,
+    /// Variants `geoglot ablate` compares besides those that follow from the teachers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ablation: Vec<VariantSection>,
     /// Folder of the recipe file, to which paths are relative.
     #[serde(skip)]
     pub folder: PathBuf,
@@ -118,110 +123,6 @@ fn one() -> f64 {
     1.0
 }
 
-/// The image tower. Defaults are those of GeoLangBind Base.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TowerSection {
-    /// Side of the network's input in pixels.
-    pub size: usize,
-    /// Side of a patch in pixels.
-    pub patch: usize,
-    /// Width of the tokens.
-    pub width: usize,
-    /// Number of blocks.
-    pub depth: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Width of the feed-forward parts; 4 times `width` when none is given.
-    pub hidden: Option<usize>,
-    /// Sizes of the layer that makes kernels from wavelengths.
-    pub wavelength: WavelengthConfig,
-    /// How values become numbers of about 0–1: `byte`, `sensor-range`, `as-is` or `{ ranges = [[low, high]] }`.
-    pub values: ValueScale,
-    /// What stands in for the wavelength of bands without one.
-    pub placeholders: Placeholders,
-    /// Image tower whose weights training begins with: a folder (relative to the recipe), a weight file or a name of `geoglot models list`.
-    /// Patch embedding and projection may differ; everything else must fit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub start: Option<String>,
-    /// Licence written beside the weights.
-    pub license: Option<String>,
-}
-
-impl Default for TowerSection {
-    fn default() -> Self {
-        let wavelength = WavelengthConfig {
-            embedding: 128,
-            weight_tokens: 128,
-            heads: 4,
-            hidden: 2048,
-            layout: KernelLayout::BandRowColumnWidth,
-            padding: 0,
-        };
-        Self {
-            size: 224,
-            patch: 16,
-            width: 768,
-            depth: 12,
-            heads: 12,
-            hidden: None,
-            wavelength,
-            values: ValueScale::SensorRange,
-            placeholders: Placeholders::rgb(),
-            start: None,
-            license: None,
-        }
-    }
-}
-
-impl TowerSection {
-    /// The tower's configuration for a space of width `space`.
-    pub fn config(&self, space: usize) -> VisionConfig {
-        let side = self.size / self.patch.max(1);
-        let vit = VitConfig {
-            patch: self.patch,
-            embed: PatchKind::Wavelength(self.wavelength),
-            grid: (side, side),
-            width: self.width,
-            depth: self.depth,
-            heads: self.heads,
-            hidden: self.hidden.unwrap_or(4 * self.width),
-            epsilon: 1e-6,
-            activation: Activation::Gelu,
-            class_token: false,
-            class_position: false,
-            registers: 0,
-            pre_norm: false,
-            layer_scale: false,
-            norm: FinalNorm::Tokens,
-            pooling: Pooling::Map,
-            // The text tower is frozen, so that the images' side brings the width.
-            projection: (space != self.width).then_some(space),
-            projection_bias: true,
-            positions: PositionResampling { antialias: true, offset: 0.0 },
-        };
-        VisionConfig {
-            vit,
-            bands: BandNeed::Any(self.placeholders),
-            preprocess: ImagePreprocess {
-                size: (self.size, self.size),
-                resize: ResizeMode::Squash,
-                resize_to: None,
-                interpolation: Interpolation::Bicubic,
-                values: self.values.clone(),
-                mean: vec![0.5],
-                std: vec![0.5],
-                by_band: Default::default(),
-            },
-            ignore: vec![Left {
-                names: "^logit_(scale|bias)$".into(),
-                why: "scale and bias of the training loss".into(),
-            }],
-            initial: Vec::new(),
-        }
-    }
-}
-
 /// The text side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -235,128 +136,6 @@ pub struct PretrainText {
 impl Default for PretrainText {
     fn default() -> Self {
         Self { tower: "minilm".into(), templates: Templates::Set("skyscript".into()) }
-    }
-}
-
-/// Which loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Loss {
-    /// Pairwise sigmoid (SigLIP, GeoLangBind).
-    #[default]
-    Sigmoid,
-    /// Symmetric cross-entropy over the batch (CLIP).
-    Softmax,
-}
-
-/// Options of pre-training. Defaults are the published ones of GeoLangBind, but for batch and epochs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PretrainOptions {
-    /// Passes over the data.
-    pub epochs: usize,
-    /// Images a batch.
-    pub batch: usize,
-    /// Most batches an epoch; none: all.
-    pub steps_per_epoch: Option<usize>,
-    /// Largest learning rate of AdamW.
-    pub learning_rate: f64,
-    /// Steps in which the learning rate rises from 0; then it falls to 0 along half a cosine.
-    pub warmup: usize,
-    /// Decay of weights with two or more axes, times the learning rate, a step.
-    pub weight_decay: f64,
-    /// β₁ and β₂ of AdamW.
-    pub betas: [f64; 2],
-    /// ε of AdamW.
-    pub epsilon: f64,
-    /// The loss.
-    pub loss: Loss,
-    /// Which pairs are positives: `diagonal`, or all of the same text (`same-label`).
-    pub targets: Targets,
-    /// Largest factor on the cosines.
-    pub max_scale: f64,
-    /// Least and largest share of an image's area that a crop shows.
-    pub crop: [f64; 2],
-    /// Flips and quarter turns. Captions that name directions ("on the left") are then wrong.
-    pub turns: bool,
-    /// Images whose gradients are computed together; none: the whole batch. Smaller parts need less memory and give the same gradients, for
-    /// one more pass over the batch without gradients (Gao et al. 2021, GradCache).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub chunk: Option<usize>,
-    /// Largest norm of all gradients together; larger ones are scaled down to it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clip: Option<f64>,
-    /// Decay of the exponential moving average of the weights, which is then what is saved; none: the weights themselves.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ema: Option<f64>,
-    /// Computes activations again in the backward pass instead of keeping them: less memory, more time.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub gradient_checkpointing: bool,
-    /// Seed of first weights, order, captions and crops.
-    pub seed: u64,
-    /// Parameters that are trained otherwise.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub group: Vec<ParameterGroup>,
-}
-
-impl Default for PretrainOptions {
-    fn default() -> Self {
-        Self {
-            epochs: 20,
-            batch: 128,
-            steps_per_epoch: None,
-            learning_rate: 5e-4,
-            warmup: 1000,
-            weight_decay: 1e-7,
-            betas: [0.9, 0.98],
-            epsilon: 1e-6,
-            loss: Loss::Sigmoid,
-            targets: Targets::SameLabel,
-            max_scale: 100.0,
-            crop: [0.9, 1.0],
-            turns: false,
-            chunk: None,
-            clip: None,
-            ema: None,
-            gradient_checkpointing: false,
-            seed: 0,
-            group: Vec::new(),
-        }
-    }
-}
-
-impl PretrainOptions {
-    /// Learning rate of `step`, counted from 0, of `steps`: linear warm-up, then half a cosine to 0.
-    pub fn rate(&self, step: usize, steps: usize) -> f64 {
-        let warmup = self.warmup.min(steps);
-        if step < warmup {
-            return self.learning_rate * (step + 1) as f64 / warmup as f64;
-        }
-        let done = (step - warmup) as f64 / (steps - warmup).max(1) as f64;
-        self.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
-    }
-
-    fn problem(&self) -> Option<&'static str> {
-        let out_of_range = [
-            ("epochs", self.epochs == 0),
-            ("batch", self.batch < 2),
-            ("steps_per_epoch", self.steps_per_epoch == Some(0)),
-            ("learning_rate", !(self.learning_rate > 0.0 && self.learning_rate <= 1.0)),
-            ("weight_decay", !(0.0..=10.0).contains(&self.weight_decay)),
-            ("betas", self.betas.iter().any(|b| !(0.0..1.0).contains(b))),
-            ("epsilon", self.epsilon.is_nan() || self.epsilon <= 0.0),
-            ("max_scale", !(1.0..=1e4).contains(&self.max_scale)),
-            ("chunk", self.chunk == Some(0)),
-            ("clip", self.clip.is_some_and(|c| !(c.is_finite() && c > 0.0))),
-            ("ema", self.ema.is_some_and(|e| !(0.0..1.0).contains(&e))),
-            ("group.rate", self.group.iter().any(|g| !(0.0..=1000.0).contains(&g.rate))),
-            (
-                "group.weight_decay",
-                self.group.iter().any(|g| g.weight_decay.is_some_and(|d| !(0.0..=10.0).contains(&d))),
-            ),
-            ("crop", !(self.crop[0] > 0.0 && self.crop[0] <= self.crop[1] && self.crop[1] <= 1.0)),
-        ];
-        out_of_range.into_iter().find(|(_, wrong)| *wrong).map(|(key, _)| key)
     }
 }
 
@@ -376,15 +155,7 @@ impl PretrainRecipe {
     /// # Errors
     /// As [`PretrainRecipe::load`].
     pub fn parse(text: &str, origin: &str, folder: PathBuf, overrides: &[String]) -> Result<Self, RecipeError> {
-        let wrong = |problem: String| RecipeError::Format { path: origin.into(), problem };
-        let mut table: toml::Table = toml::from_str(text).map_err(|e| wrong(e.to_string()))?;
-        for change in overrides {
-            set(&mut table, change).map_err(|problem| RecipeError::Override { text: change.clone(), problem })?;
-        }
-        let text = toml::to_string(&table).map_err(|e| wrong(e.to_string()))?;
-        let recipe = Self { folder, ..toml::from_str(&text).map_err(|e| wrong(e.to_string()))? };
-        recipe.check().map_err(wrong)?;
-        Ok(recipe)
+        Ok(Self { folder, ..read(text, origin, overrides, Self::check)? })
     }
 
     fn check(&self) -> Result<(), String> {
@@ -427,6 +198,15 @@ impl PretrainRecipe {
                 "model.values: percentiles change from scene to scene; choose byte, sensor-range or ranges".into()
             );
         }
+        for (k, section) in self.evaluate.iter().enumerate() {
+            let label = section.label();
+            if let Some(problem) = section.problem() {
+                return Err(format!("evaluate `{label}`: {problem}"));
+            }
+            if self.evaluate[..k].iter().any(|s| s.label() == label) {
+                return Err(format!("evaluate: two measurements are called `{label}`; give them different names"));
+            }
+        }
         let config = self.model.config(1);
         if let Some(problem) = config.vit.problem().or_else(|| config.preprocess.problem()) {
             return Err(format!("model: {problem}"));
@@ -439,8 +219,16 @@ impl PretrainRecipe {
     /// # Errors
     /// [`RecipeError::Variable`] for `${NAME}` of a variable that is not set.
     pub fn path(&self, set: &ImageSet) -> Result<PathBuf, RecipeError> {
+        self.below_root(&set.path)
+    }
+
+    /// A path of the recipe that is relative to `data.root`.
+    ///
+    /// # Errors
+    /// [`RecipeError::Variable`] for `${NAME}` of a variable that is not set.
+    pub fn below_root(&self, path: &str) -> Result<PathBuf, RecipeError> {
         let root = self.data.root.as_deref().map(Recipe::expand).transpose()?.unwrap_or_default();
-        Ok(self.folder.join(root).join(Recipe::expand(&set.path)?))
+        Ok(self.folder.join(root).join(Recipe::expand(path)?))
     }
 
     /// A path of the recipe that is relative to its folder: a teacher's or a cache's.

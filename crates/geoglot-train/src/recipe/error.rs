@@ -12,9 +12,11 @@ pub enum RecipeError {
         /// What is wrong.
         problem: String,
     },
-    /// An override that cannot be applied.
-    #[error("--set {text}: {problem}")]
+    /// An override that cannot be applied, or makes the recipe wrong.
+    #[error("{path}: --set {text}: {problem}")]
     Override {
+        /// The file.
+        path: String,
         /// The override as given.
         text: String,
         /// What is wrong.

@@ -21,10 +21,11 @@
 //! ```
 //! Paths are relative to `data.root`, which is relative to the recipe's folder; `${NAME}` is replaced by an environment variable (a path that begins
 //! with one is relative to the current folder). Every value can be
-//! overridden: `--set train.epochs=20`.
+//! overridden, in lists by number or name: `--set train.epochs=20`, `--set data.scene.0.labels=other.tif`.
 
 mod data;
 mod error;
+mod kind;
 mod overrides;
 mod split;
 mod train;
@@ -38,7 +39,8 @@ use serde::{Deserialize, Serialize};
 
 pub use data::{DataSection, SceneSection};
 pub use error::RecipeError;
-pub use overrides::set;
+pub use kind::Kind;
+pub use overrides::read;
 pub use split::{Kind as SplitKind, SplitSection};
 pub use train::{PromptUse, Schedule, TrainOptions};
 
@@ -167,17 +169,7 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::load`].
     pub fn parse(text: &str, origin: &str, folder: PathBuf, overrides: &[String]) -> Result<Self, RecipeError> {
-        let wrong = |problem: String| RecipeError::Format { path: origin.into(), problem };
-        let mut table: toml::Table = toml::from_str(text).map_err(|e| wrong(e.to_string()))?;
-        for change in overrides {
-            set(&mut table, change).map_err(|problem| RecipeError::Override { text: change.clone(), problem })?;
-        }
-        // Re-parsed from text, so that errors show the line of the key they speak of.
-        let text = toml::to_string(&table).map_err(|e| wrong(e.to_string()))?;
-        let mut recipe: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-        recipe.folder = folder;
-        recipe.check().map_err(wrong)?;
-        Ok(recipe)
+        Ok(Self { folder, ..read(text, origin, overrides, Self::check)? })
     }
 
     fn check(&self) -> Result<(), String> {

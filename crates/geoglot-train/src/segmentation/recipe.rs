@@ -27,7 +27,7 @@ use geoglot_data::datasets::Split;
 use geoglot_nn::segmentation::{PixelBranch, UperNetConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::{Recipe, RecipeError, SceneSection, SplitSection, set};
+use crate::recipe::{Recipe, RecipeError, SceneSection, SplitSection, read};
 
 /// A segmentation experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -251,13 +251,6 @@ impl SegmentOptions {
 }
 
 impl SegmentRecipe {
-    /// Whether the recipe at `path` is one of segmentation (`kind = "segmentation"`). Files that cannot be read or parsed are not: reading
-    /// them as what they should be tells why.
-    pub fn recognises(path: &Path) -> bool {
-        let table = std::fs::read_to_string(path).ok().and_then(|text| toml::from_str::<toml::Table>(&text).ok());
-        table.is_some_and(|t| t.get("kind").and_then(toml::Value::as_str) == Some("segmentation"))
-    }
-
     /// Reads a recipe, with overrides `key.path=value` applied before it is checked.
     ///
     /// # Errors
@@ -273,15 +266,7 @@ impl SegmentRecipe {
     /// # Errors
     /// As [`SegmentRecipe::load`].
     pub fn parse(text: &str, origin: &str, folder: PathBuf, overrides: &[String]) -> Result<Self, RecipeError> {
-        let wrong = |problem: String| RecipeError::Format { path: origin.into(), problem };
-        let mut table: toml::Table = toml::from_str(text).map_err(|e| wrong(e.to_string()))?;
-        for change in overrides {
-            set(&mut table, change).map_err(|problem| RecipeError::Override { text: change.clone(), problem })?;
-        }
-        let text = toml::to_string(&table).map_err(|e| wrong(e.to_string()))?;
-        let recipe = Self { folder, ..toml::from_str(&text).map_err(|e| wrong(e.to_string()))? };
-        recipe.check().map_err(wrong)?;
-        Ok(recipe)
+        Ok(Self { folder, ..read(text, origin, overrides, Self::check)? })
     }
 
     fn check(&self) -> Result<(), String> {

@@ -49,6 +49,17 @@ impl FromStr for DeviceArg {
 }
 
 impl DeviceArg {
+    /// `count` devices, this one first and those numbered after it. Copies of the CPU share its cores.
+    pub fn open_many(self, count: usize) -> anyhow::Result<Vec<Device>> {
+        let numbered = |k: usize| match self {
+            Self::Cpu => Self::Cpu,
+            Self::Cuda(n) => Self::Cuda(n + k),
+            Self::Vulkan(n) if count > 1 => Self::Vulkan(Some(n.unwrap_or(0) + k)),
+            Self::Vulkan(n) => Self::Vulkan(n),
+        };
+        (0..count).map(|k| numbered(k).open()).collect()
+    }
+
     /// The device, or an error that names the missing feature.
     pub fn open(self) -> anyhow::Result<Device> {
         match self {

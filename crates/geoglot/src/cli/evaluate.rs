@@ -12,7 +12,7 @@ use super::common::{Usage, interrupt_flag};
 use super::progress::Progress;
 use super::protocols;
 use super::segmentation;
-use super::train::{RecipeArgs, print_bands, print_warnings};
+use super::train::{AnyRecipe, RecipeArgs, print_bands, print_warnings};
 
 /// Arguments of `evaluate`.
 #[derive(Debug, ClapArgs)]
@@ -38,13 +38,20 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn evaluate_recipe(args: RecipeArgs, json: bool) -> anyhow::Result<()> {
-    if let Some(recipe) = args.load_segmentation()? {
-        return segmentation::evaluate(&args, &recipe, json);
-    }
+    let recipe = match args.load()? {
+        AnyRecipe::LandCover(recipe) => recipe,
+        AnyRecipe::Segmentation(recipe) => return segmentation::evaluate(&args, &recipe, json),
+        AnyRecipe::ImageText(recipe) => {
+            return Err(Usage(format!(
+                "an image–text recipe has no folds to score; train it, then geoglot evaluate zero-shot --model out/{} --data …",
+                recipe.name
+            ))
+            .into());
+        }
+    };
     let device = args.device.open()?;
     let mut run = RunManifest::start("evaluate");
-    let recipe = args.load()?;
-    let out = args.out(&recipe);
+    let out = args.out(&recipe.name);
     let prepared = prepare(&recipe)?;
     print_bands(&prepared.bands);
     print_warnings(&prepared.warnings);

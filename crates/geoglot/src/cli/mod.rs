@@ -43,13 +43,13 @@ enum Command {
     Demo(demo::Args),
     /// Show what geoglot understands of rasters and models: sensor, bands and wavelengths, grid, nodata, statistics
     Info(info::Args),
-    /// Train a model from a recipe: land cover with class prompts, or (kind = "segmentation") a decode head on a frozen image tower
-    Train(train::Args),
-    /// Train an any-band image tower into the space of a text tower, from images with captions
-    Pretrain(pretrain::Args),
+    /// Train what a recipe describes: land cover with class prompts; an any-band image tower into the space of a text tower, from images
+    /// with captions ([[data.set]]); a decode head on a frozen image tower (kind = "segmentation")
+    #[command(alias = "pretrain")]
+    Train(Box<train::Args>),
     /// Score a recipe's folds beside its baselines, or a model on a data set: zero-shot, retrieval, multilabel, probe, knn
     Evaluate(evaluate::Args),
-    /// Run the ablations of a recipe: loss direction, text tower, modality, elevation channels
+    /// Run the ablations of a recipe: loss direction, text tower, modality, elevation channels; of image–text recipes teachers and their heads
     Ablate(ablate::Args),
     /// Build captions of images from labels, heights, masks or boxes, with every number checked against them
     Caption(Box<caption::Args>),
@@ -93,8 +93,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Info(args) => info::run(args),
-        Command::Train(args) => train::run(args),
-        Command::Pretrain(args) => pretrain::run(args),
+        Command::Train(args) => train::run(*args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Ablate(args) => ablate::run(args),
         Command::Caption(args) => caption::run(*args),

@@ -30,7 +30,7 @@ fn open(args: &RecipeArgs, recipe: &SegmentRecipe) -> anyhow::Result<(Setting, P
 pub fn train(args: &RecipeArgs, recipe: &SegmentRecipe, fold: usize) -> anyhow::Result<()> {
     let device = args.device.open()?;
     let mut run = RunManifest::start("train");
-    let out = args.out_named(&recipe.name);
+    let out = args.out(&recipe.name);
     let (setting, prepared) = open(args, recipe)?;
     let folds = prepared.folds.len();
     if fold == 0 || fold > folds {
@@ -75,7 +75,7 @@ pub fn train(args: &RecipeArgs, recipe: &SegmentRecipe, fold: usize) -> anyhow::
 pub fn evaluate(args: &RecipeArgs, recipe: &SegmentRecipe, json: bool) -> anyhow::Result<()> {
     let device = args.device.open()?;
     let mut run = RunManifest::start("evaluate");
-    let out = args.out_named(&recipe.name);
+    let out = args.out(&recipe.name);
     let (setting, prepared) = open(args, recipe)?;
     for fold in &prepared.folds {
         eprintln!("{}", fold.sentence);

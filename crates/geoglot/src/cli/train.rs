@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use geoglot::core::{BandUse, RunManifest, atomic};
+use geoglot::train::contrastive::PretrainRecipe;
+use geoglot::train::recipe::Kind;
 use geoglot::train::segmentation::SegmentRecipe;
 use geoglot::train::{Ended, Recipe};
 use geoglot::workflow::fold::{FoldPlace, TextSide, train_fold};
@@ -12,14 +14,14 @@ use geoglot::workflow::text;
 
 use super::common::{DeviceArg, Usage, interrupt_flag};
 use super::progress::Progress;
-use super::segmentation;
+use super::{pretrain, segmentation};
 
 /// What every command with a recipe takes.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct RecipeArgs {
     /// Recipe file (TOML)
     pub recipe: PathBuf,
-    /// Override a value of the recipe, such as --set train.epochs=20
+    /// Override a value of the recipe, such as --set train.epochs=20 or, in lists by number or name, --set distill.0.weight=2
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Output folder [default: out/NAME]
@@ -38,31 +40,30 @@ pub struct RecipeArgs {
 
 impl RecipeArgs {
     /// The recipe with its overrides.
-    pub fn load(&self) -> anyhow::Result<Recipe> {
+    pub fn load(&self) -> anyhow::Result<AnyRecipe> {
         let mut set = self.set.clone();
         set.extend(self.seed.map(|s| format!("train.seed={s}")));
-        Ok(Recipe::load(&self.recipe, &set)?)
-    }
-
-    /// The recipe as one of segmentation, where it says that it is; `None` for the others.
-    pub fn load_segmentation(&self) -> anyhow::Result<Option<SegmentRecipe>> {
-        if !SegmentRecipe::recognises(&self.recipe) {
-            return Ok(None);
-        }
-        let mut set = self.set.clone();
-        set.extend(self.seed.map(|s| format!("train.seed={s}")));
-        Ok(Some(SegmentRecipe::load(&self.recipe, &set)?))
-    }
-
-    /// The output folder.
-    pub fn out(&self, recipe: &Recipe) -> PathBuf {
-        self.out_named(&recipe.name)
+        Ok(match Kind::of(&self.recipe) {
+            Kind::LandCover => AnyRecipe::LandCover(Box::new(Recipe::load(&self.recipe, &set)?)),
+            Kind::Segmentation => AnyRecipe::Segmentation(Box::new(SegmentRecipe::load(&self.recipe, &set)?)),
+            Kind::ImageText => AnyRecipe::ImageText(Box::new(PretrainRecipe::load(&self.recipe, &set)?)),
+        })
     }
 
     /// The output folder of a recipe of this name.
-    pub fn out_named(&self, name: &str) -> PathBuf {
+    pub fn out(&self, name: &str) -> PathBuf {
         self.out.clone().unwrap_or_else(|| PathBuf::from("out").join(name))
     }
+}
+
+/// A recipe of any kind.
+pub enum AnyRecipe {
+    /// Land cover with class prompts.
+    LandCover(Box<Recipe>),
+    /// A decode head on a frozen tower.
+    Segmentation(Box<SegmentRecipe>),
+    /// An any-band tower into the space of a text tower.
+    ImageText(Box<PretrainRecipe>),
 }
 
 /// Arguments of `train`.
@@ -70,33 +71,50 @@ impl RecipeArgs {
 pub struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Fold whose training pixels are used, from 1
-    #[arg(long, default_value_t = 1)]
-    fold: usize,
+    /// Fold whose training pixels are used, from 1 (land cover and segmentation) [default: 1]
+    #[arg(long)]
+    fold: Option<usize>,
+    #[command(flatten)]
+    image_text: pretrain::Args,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    if let Some(recipe) = args.recipe.load_segmentation()? {
-        return segmentation::train(&args.recipe, &recipe, args.fold);
-    }
-    let device = args.recipe.device.open()?;
-    let mut run = RunManifest::start("train");
     let recipe = args.recipe.load()?;
-    let out = args.recipe.out(&recipe);
-    let prepared = prepare(&recipe)?;
+    match &recipe {
+        AnyRecipe::ImageText(recipe) if args.fold.is_none() => {
+            return pretrain::train(&args.recipe, recipe, &args.image_text);
+        }
+        AnyRecipe::ImageText(_) => {
+            return Err(Usage("--fold: image–text recipes ([[data.set]]) have no folds".into()).into());
+        }
+        _ => args.image_text.refuse()?,
+    }
+    let fold = args.fold.unwrap_or(1);
+    match recipe {
+        AnyRecipe::Segmentation(recipe) => segmentation::train(&args.recipe, &recipe, fold),
+        AnyRecipe::LandCover(recipe) => land_cover(&args.recipe, &recipe, fold),
+        AnyRecipe::ImageText(_) => unreachable!("dealt with above"),
+    }
+}
+
+fn land_cover(args: &RecipeArgs, recipe: &Recipe, fold: usize) -> anyhow::Result<()> {
+    let device = args.device.open()?;
+    let mut run = RunManifest::start("train");
+    let out = args.out(&recipe.name);
+    let prepared = prepare(recipe)?;
     print_bands(&prepared.bands);
     print_warnings(&prepared.warnings);
     let folds = prepared.splits.len();
-    if args.fold == 0 || args.fold > folds {
-        return Err(Usage(format!("--fold {}: the split has folds 1 to {folds}", args.fold)).into());
+    if fold == 0 || fold > folds {
+        return Err(Usage(format!("--fold {fold}: the split has folds 1 to {folds}")).into());
     }
     let tower = text::open(&recipe.text.tower, &device)?;
-    let text = TextSide::new(&recipe, &prepared, tower.as_ref())?;
-    eprintln!("{}", prepared.splits[args.fold - 1].describe());
+    let text = TextSide::new(recipe, &prepared, tower.as_ref())?;
+    eprintln!("{}", prepared.splits[fold - 1].describe());
     run.stage("prepare");
-    let place = FoldPlace { folder: &out, resume: args.recipe.resume };
+    let place = FoldPlace { folder: &out, resume: args.resume };
     let mut progress = Progress::new(&recipe.name, interrupt_flag());
-    let model = train_fold(&recipe, &prepared, args.fold - 1, &text, Some(place), &device, &mut progress)?;
+    let model = train_fold(recipe, &prepared, fold - 1, &text, Some(place), &device, &mut progress)?;
     drop(progress);
     run.stage("train");
     if model.ended == Ended::Interrupted {
@@ -105,7 +123,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     run.seed = Some(recipe.train.seed);
     run.inputs.clone_from(&prepared.bands);
     run.model_hash = Some(model.hash.clone());
-    run.split = Some(prepared.splits[args.fold - 1].describe());
+    run.split = Some(prepared.splits[fold - 1].describe());
     run.results.insert("validation OA".into(), model.card.training["validation_oa"].clone());
     run.save(&out)?;
     atomic::write(&out.join("recipe.toml"), recipe.rooted()?.to_toml()?.as_bytes())?;
@@ -118,11 +136,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             model.history.len()
         );
     }
-    println!(
-        "next: geoglot map --model {} --scene …   or   geoglot evaluate {}",
-        out.display(),
-        args.recipe.recipe.display()
-    );
+    println!("next: geoglot map --model {} --scene …   or   geoglot evaluate {}", out.display(), args.recipe.display());
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use crate::eval::{CaptionExample, CaptionGroup, CaptionReport};
 use crate::models::mmlgnet::sha256;
 use crate::raster::preview::quick_look;
 use crate::train::Recipe;
-use crate::train::recipe::{self, RecipeError};
+use crate::train::recipe;
 
 /// Images shown in the report.
 const SHOWN: usize = 6;
@@ -37,15 +37,8 @@ pub struct Loaded {
 /// A file that cannot be read, is not TOML, or lacks what its kind needs, naming the file and the key.
 pub fn load(path: &Path, overrides: &[String]) -> anyhow::Result<Loaded> {
     let text = small_file::read_text(path, small_file::TEXT)?;
-    let wrong = |problem: String| RecipeError::Format { path: path.display().to_string(), problem };
-    let mut table: toml::Table = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-    for change in overrides {
-        recipe::set(&mut table, change).map_err(|problem| RecipeError::Override { text: change.clone(), problem })?;
-    }
-    // Re-parsed from text, so that errors show the line of the key they speak of.
-    let text = toml::to_string(&table).map_err(|e| wrong(e.to_string()))?;
-    let recipe: CaptionRecipe = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-    recipe.check().with_context(|| path.display().to_string())?;
+    let check = |recipe: &CaptionRecipe| recipe.check().map_err(|e| e.to_string());
+    let recipe = recipe::read(&text, &path.display().to_string(), overrides, check)?;
     // Absolute, so that the paths in a manifest hold wherever it is read.
     let path = std::path::absolute(path).with_context(|| path.display().to_string())?;
     Ok(Loaded { recipe, folder: path.parent().map_or_else(PathBuf::new, Path::to_path_buf) })

@@ -226,7 +226,7 @@ impl Drop for Candidate {
 }
 
 /// Mean over the rows of column `metric`; an interval where there is one row.
-fn figure(section: &Section, metric: &str) -> anyhow::Result<Interval> {
+pub(super) fn figure(section: &Section, metric: &str) -> anyhow::Result<Interval> {
     let table = &section.table;
     let Some(column) = table.columns.iter().position(|c| c.eq_ignore_ascii_case(metric)) else {
         bail!("no figure `{metric}`; {} has {}", section.title, table.columns.join(", "));

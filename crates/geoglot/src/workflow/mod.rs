@@ -3,6 +3,7 @@
 //! Each function glues rooms together and holds no algorithm of its own.
 
 pub mod ablate;
+pub mod ablate_towers;
 pub mod archive;
 pub mod bind;
 pub mod captions;

@@ -237,7 +237,7 @@ fn teacher(recipe: &PretrainRecipe, section: &DistillSection, device: &Device) -
 }
 
 /// Trains the tower of `recipe` and writes its model folder with `history.jsonl`, `recipe.toml` and `run.json` to `out`. An interrupted run
-/// leaves its checkpoint and no model.
+/// leaves its checkpoint and no model. The first of `devices` holds weights, optimiser and teachers; all share each step.
 ///
 /// # Errors
 /// As [`crate::train::contrastive::pretrain`]; a folder that cannot be written.
@@ -246,16 +246,17 @@ pub fn pretrain(
     prepared: &Prepared,
     out: &Path,
     resume: bool,
-    device: &Device,
+    devices: &[Device],
     run: &mut RunManifest,
     observer: &mut dyn Observer,
 ) -> anyhow::Result<PretrainResult> {
+    let Some((device, devices)) = devices.split_first() else { bail!("training needs a device") };
     let config = recipe.model.config(prepared.space.width);
     let teachers = recipe.distill.iter().map(|s| teacher(recipe, s, device)).collect::<anyhow::Result<Vec<_>>>()?;
     let start = start(recipe)?;
     let id = prepared.run_id(recipe, start.as_ref(), &teachers)?;
     let place = RunFolder { folder: out, run: &id, resume };
-    let beginning = Beginning { start: start.as_ref(), teachers: &teachers };
+    let beginning = Beginning { start: start.as_ref(), teachers: &teachers, devices };
     let trained = pretrain_with(beginning, &config, &prepared.data(), &recipe.train, Some(place), device, observer)?;
     run.stage("train");
     if trained.ended == Ended::Interrupted {

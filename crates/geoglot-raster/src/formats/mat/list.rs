@@ -1,6 +1,6 @@
 //! The headers of a level-5 file's variables.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use flate2::bufread::ZlibDecoder;
 
@@ -19,11 +19,11 @@ pub struct MatVariable {
     /// Real numbers, not complex, not sparse.
     pub numeric: bool,
     /// How the numbers are stored, which may be narrower than the class.
-    stored: Option<SampleType>,
+    pub(super) stored: Option<SampleType>,
     /// Byte where the element starts: the zlib stream, or the numbers themselves.
-    offset: u64,
+    pub(super) offset: u64,
     /// Length of the zlib stream; `None` for plain numbers.
-    compressed: Option<u64>,
+    pub(super) compressed: Option<u64>,
 }
 
 const COMPRESSED: u32 = 15;

@@ -1,0 +1,369 @@
+//! Ablations of an image–text recipe (GeoLangBind, tables 7 and 11): every variant trained once a seed, measured, and put into one table.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use burn::tensor::Device;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::merge::figure;
+use super::pretrain::{Prepared, pretrain};
+use super::protocols::{Protocol, ProtocolRequest, score_protocol};
+use super::segment;
+use super::text;
+use crate::core::{Registry, RunManifest, atomic};
+use crate::data::datasets::DatasetOptions;
+use crate::eval::protocols::ProbeOptions;
+use crate::eval::report::slug;
+use crate::eval::{Bootstrap, Interval, Role};
+use crate::models::mmlgnet::sha256;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::contrastive::{EvaluateSection, Measure, PretrainRecipe, Variant};
+use crate::train::segmentation::SegmentRecipe;
+use crate::train::{Observer, Silent};
+
+/// The table of an ablation, written as `ablation.json`, `ablation.csv` and `ablation.txt`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TowerAblation {
+    /// Name of the recipe.
+    pub recipe: String,
+    /// Seeds of the runs.
+    pub seeds: Vec<u64>,
+    /// Columns: what is measured, with the figure.
+    pub columns: Vec<String>,
+    /// One row a variant; the first is what the others are compared with.
+    pub rows: Vec<TowerRow>,
+    /// What the intervals are, and what the reader should know.
+    pub notes: Vec<String>,
+}
+
+/// One variant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TowerRow {
+    /// Its name.
+    pub variant: String,
+    /// Its runs, one a seed.
+    pub runs: Vec<TowerRun>,
+    /// One figure a column, 0–1: the mean over the seeds; of one seed the protocol's own interval.
+    pub figures: Vec<Interval>,
+    /// Each figure less that of the first row, seed by seed; none in the first row.
+    pub differences: Vec<Interval>,
+}
+
+/// A variant trained with one seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TowerRun {
+    /// The seed.
+    pub seed: u64,
+    /// SHA-256 of the weights.
+    pub model: String,
+    /// Mean contrastive loss of the last epoch.
+    pub loss: f64,
+    /// One figure a column, 0–1.
+    pub figures: Vec<Interval>,
+}
+
+/// A finished training and its figures, `scores.json` in its folder.
+#[derive(Debug, Serialize, Deserialize)]
+struct Scores {
+    /// Identifies the recipe without what is measured.
+    training: String,
+    model: String,
+    loss: f64,
+    /// By the identity of the measurement.
+    figures: IndexMap<String, Interval>,
+}
+
+/// What an ablation runs on.
+pub struct TowerAblationRequest<'a> {
+    /// The recipe.
+    pub recipe: &'a PretrainRecipe,
+    /// Its variants, or some of them.
+    pub variants: &'a [Variant],
+    /// Runs of each, with the recipe's seed and those after it.
+    pub seeds: usize,
+    /// Sensors.
+    pub registry: &'a Registry,
+    /// Takes finished runs as they are and continues interrupted ones.
+    pub resume: bool,
+    /// Where everything is computed.
+    pub device: &'a Device,
+}
+
+/// Trains and measures every variant and writes the table into `out`; the models stay in `out/runs`. `observer` is told variant and seed.
+///
+/// # Errors
+/// Whatever preparing, training, measuring or writing says; a recipe that measures nothing.
+pub fn ablate_towers(
+    request: &TowerAblationRequest<'_>,
+    out: &Path,
+    run: &mut RunManifest,
+    mut observer: impl FnMut(&str) -> Box<dyn Observer>,
+) -> anyhow::Result<TowerAblation> {
+    let recipe = request.recipe;
+    if recipe.evaluate.is_empty() {
+        bail!("{}: nothing is measured; add [[evaluate]] with a protocol and data", recipe.name);
+    }
+    // Whatever can be refused is refused before hours of training.
+    for section in &recipe.evaluate {
+        measurement(recipe, section, Path::new("none"), recipe.train.seed, request.registry)
+            .with_context(|| format!("evaluate `{}`", section.label()))?;
+    }
+    let open = |recipe: &PretrainRecipe| -> anyhow::Result<Prepared> {
+        let tower = text::open(&recipe.text.tower, request.device)?;
+        Prepared::new(recipe, request.registry, tower.as_ref())
+    };
+    let shared = open(recipe)?;
+    run.stage("prepare");
+    let folders: Vec<String> = request.variants.iter().map(|v| slug(&v.name)).collect();
+    if let Some(k) = (0..folders.len()).find(|&k| folders[..k].contains(&folders[k])) {
+        bail!(
+            "the variant `{}` would share the folder {} with another; rename it",
+            request.variants[k].name,
+            folders[k]
+        );
+    }
+    let seeds: Vec<u64> = (0..request.seeds.max(1) as u64).map(|k| recipe.train.seed.wrapping_add(k)).collect();
+    let mut rows: Vec<TowerRow> = Vec::new();
+    for variant in request.variants {
+        let same = variant.recipe.data == recipe.data && variant.recipe.text == recipe.text;
+        let own = if same { None } else { Some(open(&variant.recipe)?) };
+        let prepared = own.as_ref().unwrap_or(&shared);
+        let mut runs = Vec::new();
+        for &seed in &seeds {
+            let mut changed = variant.recipe.clone();
+            changed.train.seed = seed;
+            let folder = out.join("runs").join(format!("{}-{seed}", slug(&variant.name)));
+            let title = format!("{}, seed {seed}", variant.name);
+            runs.push(
+                one(request, &changed, prepared, &folder, observer(&title).as_mut()).with_context(|| title.clone())?,
+            );
+        }
+        let mean = |values: Vec<f64>| Interval::of_runs(&values).context("there are no runs");
+        let column = |k: usize| runs.iter().map(|r| r.figures[k].value).collect::<Vec<_>>();
+        let (mut figures, mut differences) = (Vec::new(), Vec::new());
+        for k in 0..recipe.evaluate.len() {
+            figures.push(if runs.len() == 1 { runs[0].figures[k] } else { mean(column(k))? });
+            if let Some(first) = rows.first() {
+                let pairs = column(k).into_iter().zip(&first.runs);
+                differences.push(mean(pairs.map(|(value, other)| value - other.figures[k].value).collect())?);
+            }
+        }
+        rows.push(TowerRow { variant: variant.name.clone(), runs, figures, differences });
+        run.stage(&variant.name);
+    }
+    let mut notes = vec![match seeds.len() {
+        1 => "Intervals: the protocols' own (bootstrap over test images) of one training; they do not hold what another seed would change.".to_owned(),
+        n => format!("Means over {n} trainings with seeds {seeds:?}; intervals: 95 %, Student's t. They hold what the seed changes, not what other test images would."),
+    }];
+    notes.extend(shared.warnings.iter().cloned());
+    let columns = recipe.evaluate.iter().map(|s| format!("{} {}", s.label(), s.metric())).collect();
+    let table = TowerAblation { recipe: recipe.name.clone(), seeds, columns, rows, notes };
+    run.seed = Some(recipe.train.seed);
+    run.inputs.clone_from(&shared.bands);
+    atomic::write_json(&out.join("ablation.json"), &table)?;
+    atomic::write(&out.join("ablation.csv"), table.csv().as_bytes())?;
+    atomic::write(&out.join("ablation.txt"), table.text().as_bytes())?;
+    run.save(out)?;
+    Ok(table)
+}
+
+/// Trains and measures one variant with one seed, as far as that is not done.
+fn one(
+    request: &TowerAblationRequest<'_>,
+    recipe: &PretrainRecipe,
+    prepared: &Prepared,
+    folder: &Path,
+    observer: &mut dyn Observer,
+) -> anyhow::Result<TowerRun> {
+    let bare = PretrainRecipe { evaluate: Vec::new(), ablation: Vec::new(), ..recipe.clone() };
+    let training = sha256(bare.to_toml()?.as_bytes());
+    let file = folder.join("scores.json");
+    let kept = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Scores>(&bytes).ok());
+    let kept = kept.filter(|s| request.resume && s.training == training && folder.join("model.safetensors").is_file());
+    let mut scores = match kept {
+        Some(scores) => scores,
+        None => {
+            let mut run = RunManifest::start("ablate");
+            let result = pretrain(
+                &bare,
+                prepared,
+                folder,
+                request.resume,
+                std::slice::from_ref(request.device),
+                &mut run,
+                observer,
+            )?;
+            let last = result.trained.history.last().context("no epoch was trained")?;
+            let loss = last.parts.get("contrastive").copied().unwrap_or(last.loss);
+            let scores = Scores { training, model: result.hash, loss, figures: IndexMap::new() };
+            atomic::write_json(&file, &scores)?;
+            // Three times the weights, of no more use.
+            let _ = std::fs::remove_file(Checkpoint::path(folder));
+            scores
+        }
+    };
+    let mut figures = Vec::new();
+    for section in &recipe.evaluate {
+        let key = sha256(serde_json::to_string(section)?.as_bytes());
+        let value = match scores.figures.get(&key) {
+            Some(value) => *value,
+            None => {
+                let value = measure(request, recipe, section, folder).with_context(|| section.label())?;
+                scores.figures.insert(key, value);
+                atomic::write_json(&file, &scores)?;
+                value
+            }
+        };
+        figures.push(value);
+    }
+    Ok(TowerRun { seed: recipe.train.seed, model: scores.model, loss: scores.loss, figures })
+}
+
+/// What a section asks for.
+enum Measurement {
+    Protocol(Box<ProtocolRequest>),
+    Dense(Box<SegmentRecipe>),
+}
+
+/// A section with its paths and templates resolved, for the model in `folder`.
+fn measurement(
+    recipe: &PretrainRecipe,
+    section: &EvaluateSection,
+    folder: &Path,
+    seed: u64,
+    registry: &Registry,
+) -> anyhow::Result<Measurement> {
+    let protocol = match section.protocol {
+        Measure::ZeroShot => Protocol::ZeroShot,
+        Measure::Retrieval => Protocol::Retrieval,
+        Measure::Multilabel => Protocol::Multilabel,
+        Measure::Probe => Protocol::Probe,
+        Measure::Knn => Protocol::Knn,
+        Measure::Segmentation => {
+            let path = recipe.beside(section.recipe.as_deref().unwrap_or_default())?;
+            let tower = toml::Value::from(std::path::absolute(folder)?.display().to_string());
+            let set = [format!("model.tower={tower}"), format!("train.seed={seed}")];
+            return Ok(Measurement::Dense(Box::new(SegmentRecipe::load(&path, &set)?)));
+        }
+    };
+    let data = recipe.below_root(section.data.as_deref().unwrap_or_default())?;
+    if !data.exists() {
+        bail!("{}: no such data set", data.display());
+    }
+    Ok(Measurement::Protocol(Box::new(ProtocolRequest {
+        protocol,
+        model: folder.display().to_string(),
+        data,
+        dataset: DatasetOptions {
+            sensor: section.sensor.clone(),
+            layout: section.layout.clone(),
+            registry: Arc::new(registry.clone()),
+            ..DatasetOptions::default()
+        },
+        split: section.split,
+        templates: section.templates.as_ref().unwrap_or(&recipe.text.templates).resolve()?,
+        text_model: Some(recipe.text.tower.clone()),
+        batch: 32,
+        threshold: None,
+        neighbours: 5,
+        probe: ProbeOptions::default(),
+        divide: (0.1, 0.2),
+        bootstrap: Bootstrap::default(),
+        scenes: Vec::new(),
+        prompts: Vec::new(),
+        tsne: false,
+        save_embeddings: false,
+    })))
+}
+
+/// The figure of a section for the model in `folder`.
+fn measure(
+    request: &TowerAblationRequest<'_>,
+    recipe: &PretrainRecipe,
+    section: &EvaluateSection,
+    folder: &Path,
+) -> anyhow::Result<Interval> {
+    let dense = match measurement(recipe, section, folder, recipe.train.seed, request.registry)? {
+        Measurement::Protocol(asked) => {
+            let (scored, _) = score_protocol(&asked, request.device, &mut |_, _, _| {})?;
+            return figure(&scored, section.metric());
+        }
+        Measurement::Dense(dense) => dense,
+    };
+    let setting = segment::Setting::new(&dense, request.device)?;
+    let prepared = segment::prepare(&dense, &setting)?;
+    let out = folder.join(slug(&section.label()));
+    let mut run = RunManifest::start("ablate");
+    let quiet = |_: usize| -> Box<dyn Observer> { Box::new(Silent) };
+    let found = segment::evaluate(
+        &dense,
+        &setting,
+        &prepared,
+        &out,
+        request.resume,
+        request.device,
+        &mut run,
+        quiet,
+        |_, _| {},
+    )?;
+    let head = found.report.methods.iter().find(|m| m.role == Role::Model).context("no head was scored")?;
+    let value = if section.metric() == "OA" { head.scores.oa } else { head.scores.mean_iou };
+    value.context("the figure is undefined on these images")
+}
+
+impl TowerAblation {
+    /// One line a variant, column and seed, and one with the mean: variant, seed, measured, value, low, high.
+    pub fn csv(&self) -> String {
+        let mut text = String::from("variant,seed,measured,value,low,high\n");
+        let quoted = |s: &str| format!("\"{}\"", s.replace('"', "\"\""));
+        let mut line = |row: &TowerRow, seed: &str, k: usize, v: &Interval| {
+            let measured = quoted(&self.columns[k]);
+            text += &format!("{},{seed},{measured},{},{},{}\n", quoted(&row.variant), v.value, v.low, v.high);
+        };
+        for row in &self.rows {
+            for run in &row.runs {
+                run.figures.iter().enumerate().for_each(|(k, v)| line(row, &run.seed.to_string(), k, v));
+            }
+            row.figures.iter().enumerate().for_each(|(k, v)| line(row, "mean", k, v));
+            row.differences.iter().enumerate().for_each(|(k, v)| line(row, "difference", k, v));
+        }
+        text
+    }
+
+    /// The table as text, in %: the figures, then the differences to the first row.
+    pub fn text(&self) -> String {
+        let percent = |v: &Interval, sign: bool| {
+            let number = |v: f64| if sign { format!("{:+.2}", 100.0 * v) } else { format!("{:.2}", 100.0 * v) };
+            match v.low < v.high {
+                true => format!("{} ({} to {})", number(v.value), number(v.low), number(v.high)),
+                false => number(v.value),
+            }
+        };
+        let first = self.rows.first().map_or("", |r| r.variant.as_str());
+        let mut text = format!("{}: ablation, seeds {:?}\n", self.recipe, self.seeds);
+        let figures = self.rows.iter().map(|r| (&r.variant, &r.figures, false));
+        let differences = self.rows.iter().skip(1).map(|r| (&r.variant, &r.differences, true));
+        for (title, rows) in
+            [("%".to_owned(), figures.collect::<Vec<_>>()), (format!("points against {first}"), differences.collect())]
+        {
+            let mut table = vec![std::iter::once(title).chain(self.columns.iter().cloned()).collect::<Vec<_>>()];
+            for (variant, values, sign) in rows {
+                let cells = values.iter().map(|v| percent(v, sign));
+                table.push(std::iter::once(variant.clone()).chain(cells).collect());
+            }
+            let width = |k: usize| table.iter().map(|r| r[k].chars().count()).max().unwrap_or(0);
+            let widths: Vec<usize> = (0..=self.columns.len()).map(width).collect();
+            text.push('\n');
+            for row in &table {
+                let cells = row.iter().zip(&widths).map(|(cell, &w)| format!("{cell:<w$}"));
+                text += &format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end());
+            }
+        }
+        text.push('\n');
+        self.notes.iter().for_each(|n| text += &format!("{n}\n"));
+        text
+    }
+}
