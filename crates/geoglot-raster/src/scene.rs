@@ -1,7 +1,7 @@
 //! Named inputs on one grid.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use geoglot_core::{Band, BandUse, Grid, Registry, Unit, Window};
@@ -10,8 +10,8 @@ use ndarray::Array2;
 use crate::scene_align::{align, scene_grid};
 use crate::scene_arg::SceneArg;
 use crate::scene_bind::{Binding, Bound};
-use crate::warp::{Resampled, Resampling};
-use crate::{BandSource, Error, Result, SampleType, Tile};
+use crate::warp::Resampling;
+use crate::{BandSource, Error, Result, Tile};
 
 /// How a scene is put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Vit;
 use crate::transformer::Activation;
 use crate::vision::pooling::AttentionPoolConfig;
-use crate::vision::{PatchProjection, PositionResampling, VitBlock, WavelengthConfig, WavelengthEmbed, patch_grid};
+use crate::vision::{PatchProjection, PositionResampling, VitBlock, WavelengthConfig, patch_grid};
 
 /// How patches become tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
