@@ -7,7 +7,7 @@ use std::sync::Arc;
 use geoglot_core::{Grid, Legend, Registry, Window};
 use ndarray::Array2;
 
-use crate::scene::align;
+use crate::scene_align::align;
 use crate::scene_arg::{ScaleRule, SceneArg};
 use crate::scene_bind::Bound;
 use crate::warp::Resampling;

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use geoglot_core::{Band, Grid, Registry, Sensor, Unit, Window};
+use geoglot_core::{Band, Grid, Registry, Sensor, Window};
 use serde::{Deserialize, Serialize};
 
-use crate::scene_arg::{ScaleRule, SceneArg};
+use crate::scene_arg::SceneArg;
+use crate::scene_scale::Scaler;
 use crate::{BandSource, Error, Result, SampleType, Tile};
 
 /// How the bands of an input got their identity.
@@ -59,8 +60,11 @@ impl Bound {
     /// # Errors
     /// [`Error::Core`] for unknown sensors, layouts and bands; [`Error::Bands`] when the binding is not certain, saying what would make it so.
     pub fn new(source: Arc<dyn BandSource>, arg: &SceneArg, registry: &Registry) -> Result<Self> {
-        let sensor = arg.sensor.as_deref().map(|id| registry.sensor(id)).transpose()?;
         let mut warnings = Vec::new();
+        let sensor = match &arg.sensor {
+            Some(id) => Some(registry.sensor(id)?),
+            None => named_sensor(source.bands(), registry, &mut warnings),
+        };
         let (named, binding) = identify(source.as_ref(), arg, sensor, &mut warnings)?;
         let take = match binding {
             Binding::ByList => (0..named.len()).collect(),
@@ -93,6 +97,19 @@ impl Bound {
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
+}
+
+/// The sensor that the file itself names for all its bands, where the registry knows it.
+fn named_sensor<'a>(bands: &[Band], registry: &'a Registry, warnings: &mut Vec<String>) -> Option<&'a Sensor> {
+    let id = bands.first()?.sensor.as_deref()?;
+    if bands.iter().any(|b| b.sensor.as_deref() != Some(id)) {
+        return None;
+    }
+    let found = registry.sensor(id).ok();
+    if found.is_none() {
+        warnings.push(format!("the file names the sensor `{id}`, which the registry does not know"));
+    }
+    found
 }
 
 /// True for names that say no more than a number: `band 3`, `Band_3`, `3`, nothing.
@@ -312,67 +329,6 @@ fn select(path: &Path, wanted: &[String], named: &[Band], sensor: Option<&Sensor
         return Err(Error::bands(path, format!("band `{}` is asked for twice", named[out[k]].name)));
     }
     Ok(out)
-}
-
-/// Decides scale, offset, unit and nodata of one band.
-struct Scaler<'a> {
-    arg: &'a SceneArg,
-    sensor: Option<&'a Sensor>,
-    integer: bool,
-}
-
-impl Scaler<'_> {
-    fn apply(&self, file: &Band, named: &Band, warnings: &mut Vec<String>) -> Result<(Band, &'static str)> {
-        let own = file.scale != 1.0 || file.offset != 0.0;
-        // Without a sensor, and for bands the sensor does not know, `named` is the file's own band.
-        let known = self.sensor.is_some() && named.sensor.is_some();
-        let sensors = known && (named.scale != 1.0 || named.offset != 0.0);
-        let mut band = named.clone();
-        let (scale, offset, how) = match self.arg.scale {
-            ScaleRule::None => (1.0, 0.0, "no scale, as told"),
-            ScaleRule::Factor(factor) => (factor, 0.0, "the scale given"),
-            ScaleRule::Sensor if known => (named.scale, named.offset, "the sensor's scale, as told"),
-            ScaleRule::Sensor => {
-                return Err(Error::Usage(format!(
-                    "input `{}`: scale=sensor needs sensor=… and a band of it, which `{}` is not",
-                    self.arg.label(),
-                    file.name
-                )));
-            }
-            ScaleRule::Auto if own => {
-                if sensors && (file.scale, file.offset) != (named.scale, named.offset) {
-                    push_once(
-                        warnings,
-                        format!(
-                            "the file's own scale {} and offset {} were used, not the sensor's {} and {} (scale=sensor changes that)",
-                            file.scale, file.offset, named.scale, named.offset
-                        ),
-                    );
-                }
-                (file.scale, file.offset, "the file's own scale")
-            }
-            ScaleRule::Auto if sensors && self.integer => {
-                (named.scale, named.offset, "the sensor's scale, for stored integers")
-            }
-            ScaleRule::Auto if sensors => {
-                (1.0, 0.0, "no scale: stored as floats, taken as physical already (scale=sensor changes that)")
-            }
-            ScaleRule::Auto => (1.0, 0.0, "no scale"),
-        };
-        band.scale = scale;
-        band.offset = self.arg.offset.unwrap_or(offset);
-        band.nodata = self.arg.nodata.or(file.nodata).or(if known { named.nodata } else { None });
-        if self.arg.scale == ScaleRule::None && sensors && band.unit == Unit::Reflectance {
-            (band.unit, band.range) = (Unit::DigitalNumber, None);
-        }
-        Ok((band, how))
-    }
-}
-
-fn push_once(warnings: &mut Vec<String>, text: String) {
-    if !warnings.contains(&text) {
-        warnings.push(text);
-    }
 }
 
 impl BandSource for Bound {

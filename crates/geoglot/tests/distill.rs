@@ -97,6 +97,45 @@ fn a_recipe_with_a_start_and_teachers_runs_resumes_and_is_recorded() {
 }
 
 #[test]
+fn features_of_teachers_are_kept_in_shards_and_learnt_from() {
+    use geoglot::data::shards::{OnFault, ReadOptions, ShardFolder, WriteOptions, annotate};
+    use std::collections::BTreeMap;
+    let work = work();
+    work.run("shards write captions.json --images images --out plain").ok();
+    work.edit("recipe.toml", "path = \"captions.json\"", "path = \"plain\"");
+    work.edit("recipe.toml", "cache = \"features\"", "stored = true");
+    work.run("train recipe.toml --out x").fails(1, &["teacher dino", "teacher-dino-", "geoglot shards teach"]);
+    let said = work.run("shards teach recipe.toml --out taught").ok();
+    assert!(said.contains("24 samples"), "{said}");
+    work.run("shards verify taught").ok();
+    work.run("shards teach recipe.toml --out taught").fails(1, &["holds shards already"]);
+    work.run("shards teach recipe.toml --out x --set data.set.0.path=\"images\"").fails(1, &["holds no shards"]);
+
+    work.run("train recipe.toml --out kept --set data.set.0.path=\"taught\"").ok();
+    work.edit("recipe.toml", "stored = true", "");
+    work.run("train recipe.toml --out live").ok();
+    let last = |name: &str| work.json(&format!("{name}/run.json"))["results"]["last loss, dino"].as_f64().unwrap();
+    assert!((last("kept") - last("live")).abs() < 1e-3 * last("live"), "{} {}", last("kept"), last("live"));
+
+    // Features of another shape under the right name, and a teacher that was taught otherwise.
+    work.edit("recipe.toml", "resize = \"bilinear\"", "resize = \"bilinear\"\n        stored = true");
+    let folder = ShardFolder::open(&work.path("taught")).unwrap();
+    let first = folder.catalogue(&ReadOptions::default(), OnFault::Fail).unwrap().read(0).unwrap();
+    let name = first.teachers.keys().find(|n| n.starts_with("dino-")).unwrap().clone();
+    let small = ndarray::ArrayD::<f32>::zeros(vec![2, 3]);
+    annotate(&folder, &work.path("small"), "x", 4, WriteOptions::default(), |some| {
+        Ok::<_, geoglot::data::shards::Error>(vec![BTreeMap::from([(name.clone(), small.clone())]); some.len()])
+    })
+    .unwrap();
+    let line = "train recipe.toml --out x --set data.set.0.path=\"small\"";
+    work.run(line).fails(1, &[&format!("teacher-{name}.npy"), "[2, 3]", "(patches, channels)"]);
+    let line = "train recipe.toml --out x --set data.set.0.path=\"taught\" --set data.set.0.bands=[\"red\"]";
+    work.run(line).fails(1, &["has no features", "other bands"]);
+    work.run("train recipe.toml --out x --set train.crop=[0.5,1.0]").fails(1, &["stored", "train.crop"]);
+    assert!(work.files("x").is_empty());
+}
+
+#[test]
 fn starts_and_teachers_that_do_not_fit_are_said() {
     let work = work();
     let refused = |set: &str, words: &[&str]| {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{Ran, program};
-use geoglot::data::shards::{ReadOptions, ShardFolder, ShardIndex, verify};
+use geoglot::data::shards::{OnFault, ReadOptions, ShardFolder, ShardIndex, verify};
 
 const BANDS: usize = 4;
 
@@ -27,7 +27,7 @@ fn images(folder: &Path, count: usize, side: usize) {
             "{{\"key\": \"k{i:05}\", \"image\": \"{i}.npy\", \"bands\": [\"red\", \"green\", \"blue\", \"near\"], \
              \"wavelengths\": [0.665, 0.56, 0.49, 0.842], \"short\": \"a field, number {}\", \"long\": \"{}\"}}\n",
             i % 5,
-            "поле у реки"
+            ["поле у реки", "حقل بجانب النهر", "河边的田野", "🌾🏞️ a field by the river"][i % 4]
         );
     }
     std::fs::write(folder.join("captions.jsonl"), lines).unwrap();
@@ -113,6 +113,12 @@ fn shards_are_written_described_checked_and_trained_on() {
     assert!(dir.path().join("model/model.safetensors").is_file());
     run(dir.path(), "train recipe.toml --out other --set data.set=[{path=\"s\",split=\"test\"}]")
         .fails(1, &["not divided"]);
+
+    // The texts came through every step as they were written.
+    let shards = ShardFolder::open(&dir.path().join("s")).unwrap();
+    let catalogue = shards.catalogue(&ReadOptions::default(), OnFault::Fail).unwrap();
+    let last = |i: usize| catalogue.read(i).unwrap().texts.last().cloned().unwrap();
+    assert_eq!([1, 2, 3].map(last), ["حقل بجانب النهر", "河边的田野", "🌾🏞️ a field by the river"]);
 
     let path = dir.path().join("s/shard-000001.tar");
     let mut bytes = std::fs::read(&path).unwrap();

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::check::check_caption;
 use super::error::{Error, Result};
 use super::facts::Facts;
-use super::grammar::{Captions, SHORT_WORDS, word_count};
+use super::grammar::{Captions, SHORT_WORDS};
 use super::noun::list;
+use super::script::word_count;
 
 /// Most words of a long caption.
 const LONG_WORDS: usize = 150;

@@ -40,6 +40,7 @@ mod place;
 mod read;
 mod recipe;
 mod region;
+mod script;
 mod statement;
 mod statistics;
 
@@ -54,7 +55,7 @@ pub use facts::{
     ObjectFacts, RegionFact, Terrain,
 };
 pub use flood::flood;
-pub use grammar::{Captions, Form, SHORT_WORDS, word_count, word_facts};
+pub use grammar::{Captions, Form, SHORT_WORDS, word_facts};
 pub use job::{Job, Subject};
 pub use manifest::{CaptionedImage, Writer, read_manifest, write_manifest};
 pub use noun::{Noun, Thing, Words};
@@ -62,5 +63,6 @@ pub use objects::{ObjectBox, objects};
 pub use place::{Mass, Place, Position};
 pub use recipe::{CaptionRecipe, Kind, MaskSection, ObjectsSection, SharesSection, SharesUnit};
 pub use region::{Region, regions};
+pub use script::word_count;
 pub use statement::{Quantity, Statement};
 pub use statistics::{CaptionStatistics, TextStatistics};

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use super::Nomenclature;
 use super::collect::{Collector, parent, read_text, sorted_entries};
-use super::dataset::{Item, Labelling, Split};
 use super::error::{Error, Result};
+use super::item::{Item, Labelling, Split};
 use super::metadata_table::{self, Patch};
 
 /// How the label file of a v1 patch ends.

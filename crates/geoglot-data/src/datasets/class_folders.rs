@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Format;
 use super::collect::{Collector, is_image, sorted_entries};
-use super::dataset::{Item, Labelling, Split};
 use super::error::{Error, Result};
+use super::format::Format;
+use super::item::{Item, Labelling, Split};
 
 /// EuroSAT's classes.
 pub(super) const EUROSAT: [&str; 10] = [

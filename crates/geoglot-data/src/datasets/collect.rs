@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use geoglot_core::small_file;
 
-use super::dataset::{Dataset, DatasetOptions, Item, Labelling, Split};
 use super::error::{Error, Result};
-use super::{Format, Nomenclature};
+use super::item::{Item, Labelling, Split};
+use super::nomenclature::Nomenclature;
+use super::options::DatasetOptions;
 
 /// Faults written out one by one; further ones are counted.
 const MOST_WARNINGS: usize = 20;
@@ -24,20 +25,19 @@ pub(super) struct Collector<'a> {
     pub(super) labelling: Labelling,
     pub(super) sensor: Option<String>,
     pub(super) layout: Option<String>,
-    format: Format,
-    root: PathBuf,
-    classes: Vec<String>,
+    pub(super) root: PathBuf,
+    pub(super) classes: Vec<String>,
     positions: HashMap<String, usize>,
     /// Position of each item by name and split, for lists with one line a caption.
     known: HashMap<(String, Option<Split>), usize>,
     /// Whether the order of the classes is the data set's own; else they are sorted by name.
     fixed: bool,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
     faults: usize,
 }
 
 impl<'a> Collector<'a> {
-    pub(super) fn new(format: Format, root: &Path, options: &'a DatasetOptions) -> Self {
+    pub(super) fn new(root: &Path, options: &'a DatasetOptions) -> Self {
         Self {
             options,
             items: Vec::new(),
@@ -45,7 +45,6 @@ impl<'a> Collector<'a> {
             labelling: Labelling::None,
             sensor: options.sensor.clone(),
             layout: options.layout.clone(),
-            format,
             root: root.into(),
             classes: Vec::new(),
             positions: HashMap::new(),
@@ -174,7 +173,7 @@ impl<'a> Collector<'a> {
     }
 
     /// The data set.
-    pub(super) fn finish(mut self) -> Result<Dataset> {
+    pub(super) fn finish(mut self) -> Result<Self> {
         if self.faults > MOST_WARNINGS {
             self.warnings.push(format!("left out: {} further records", self.faults - MOST_WARNINGS));
         }
@@ -200,18 +199,7 @@ impl<'a> Collector<'a> {
         if leaked > 0 {
             self.warnings.push(format!("{leaked} test items are training items, too; figures on them are optimistic"));
         }
-        Ok(Dataset {
-            format: self.format,
-            root: self.root,
-            list: self.list,
-            classes: self.classes,
-            labelling: self.labelling,
-            items: self.items,
-            warnings: self.warnings,
-            sensor: self.sensor,
-            layout: self.layout,
-            registry: self.options.registry.clone(),
-        })
+        Ok(self)
     }
 
     fn sort_classes(&mut self) {

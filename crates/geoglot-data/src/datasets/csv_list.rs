@@ -5,8 +5,8 @@ use std::path::Path;
 use csv::{ByteRecord, ReaderBuilder};
 
 use super::collect::{Collector, ending, image_folder, open_table, parent, read_text};
-use super::dataset::{Item, Labelling};
 use super::error::{Error, Result};
+use super::item::{Item, Labelling};
 
 const FILE_COLUMNS: [&str; 8] =
     ["filepath", "filename", "file", "image", "image_path", "img_path", "file_name", "path"];

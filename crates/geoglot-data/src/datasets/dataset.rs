@@ -1,134 +1,18 @@
 //! A data set: items with labels and captions, known before any pixel is read.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use geoglot_core::{Class, Legend, Registry, Seeds};
 use ndarray::Array2;
 use rand::seq::SliceRandom;
-use serde::{Deserialize, Serialize};
 
 use super::collect::Collector;
 use super::error::{Error, Result};
-use super::{Format, Nomenclature, bigearthnet, class_folders, csv_list, geobench, json_list, text_lists};
-
-/// The part of a data set an item belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Split {
-    /// Trains.
-    Train,
-    /// Chooses settings and thresholds.
-    Validation,
-    /// Is scored.
-    Test,
-}
-
-impl FromStr for Split {
-    type Err = String;
-
-    /// The names in use: `train` (also `restval` of Karpathy's lists), `val`, `valid`, `validation`, `test`.
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        Ok(match text.trim().to_ascii_lowercase().as_str() {
-            "train" | "training" | "restval" => Self::Train,
-            "val" | "valid" | "validation" | "dev" => Self::Validation,
-            "test" | "testing" => Self::Test,
-            other => {
-                return Err(format!("unknown split `{other}`; known: train, restval, val, valid, validation, test"));
-            }
-        })
-    }
-}
-
-impl std::fmt::Display for Split {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Train => "train",
-            Self::Validation => "validation",
-            Self::Test => "test",
-        })
-    }
-}
-
-/// One scene of a data set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    /// Unique name, such as the path under the image folder.
-    pub id: String,
-    /// Image file, or folder of one-band files.
-    pub path: PathBuf,
-    /// Classes, as positions in [`Dataset::classes`], ascending; empty where there are none.
-    pub labels: Vec<usize>,
-    /// Captions, in the list's order; empty where there are none.
-    pub captions: Vec<String>,
-    /// Part of the data set, where it is divided.
-    pub split: Option<Split>,
-    /// Where the list names the item, such as `line 12`; empty for items that no list names.
-    pub place: String,
-}
-
-/// How many classes an item has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Labelling {
-    /// No classes.
-    None,
-    /// One class an item.
-    Single,
-    /// Any number of classes an item.
-    Multi,
-    /// A class a pixel ([`Dataset::label_raster`]).
-    Raster,
-}
-
-/// What a folder alone does not say, and how strict to be.
-#[derive(Debug, Clone)]
-pub struct DatasetOptions {
-    /// The layout; detected when `None`.
-    pub format: Option<Format>,
-    /// Folder of the images; looked for beside the list when `None`.
-    pub images: Option<PathBuf>,
-    /// Only labels and captions are used: images need not exist.
-    pub text_only: bool,
-    /// Leave faulty records out with a warning instead of failing at the first one.
-    pub skip_faulty: bool,
-    /// Longest caption accepted, in characters; text towers see far less of it.
-    pub longest_caption: usize,
-    /// Column of a CSV or TSV that holds the caption; else the first of the usual names.
-    pub caption_column: Option<String>,
-    /// Sensor of the images, where it cannot be told from them.
-    pub sensor: Option<String>,
-    /// Order in which the images store the sensor's bands.
-    pub layout: Option<String>,
-    /// Class names of BigEarthNet v1.
-    pub nomenclature: Nomenclature,
-    /// Items of BigEarthNet are its Sentinel-1 patches instead of its Sentinel-2 ones.
-    pub sentinel1: bool,
-    /// Partition of a GEO-Bench set: `default`, `0.01x_train`, ….
-    pub partition: String,
-    /// Sensors.
-    pub registry: Arc<Registry>,
-}
-
-impl Default for DatasetOptions {
-    fn default() -> Self {
-        Self {
-            format: None,
-            images: None,
-            text_only: false,
-            skip_faulty: false,
-            longest_caption: 2000,
-            caption_column: None,
-            sensor: None,
-            layout: None,
-            nomenclature: Nomenclature::default(),
-            sentinel1: false,
-            partition: "default".into(),
-            registry: Arc::new(Registry::builtin().clone()),
-        }
-    }
-}
+use super::format::Format;
+use super::item::{Item, Labelling, Split};
+use super::options::DatasetOptions;
+use super::{bigearthnet, class_folders, csv_list, geobench, json_list, text_lists};
 
 /// A data set on disk.
 #[derive(Debug, Clone)]
@@ -155,7 +39,7 @@ impl Dataset {
             Some(format) => (format, path.to_path_buf()),
             None => Format::detect(path)?,
         };
-        let mut collector = Collector::new(format, &path, options);
+        let mut collector = Collector::new(&path, options);
         match format {
             Format::ClassFolders | Format::EurosatMs => class_folders::collect(&path, &mut collector)?,
             Format::CaptionJson => json_list::collect(&path, &mut collector)?,
@@ -165,7 +49,19 @@ impl Dataset {
             Format::BigEarthNetV2 => bigearthnet::collect_v2(&path, &mut collector)?,
             Format::GeoBench => geobench::collect(&path, &mut collector)?,
         }
-        collector.finish()
+        let collected = collector.finish()?;
+        Ok(Self {
+            format,
+            root: collected.root,
+            list: collected.list,
+            classes: collected.classes,
+            labelling: collected.labelling,
+            items: collected.items,
+            warnings: collected.warnings,
+            sensor: collected.sensor,
+            layout: collected.layout,
+            registry: options.registry.clone(),
+        })
     }
 
     /// The layout.

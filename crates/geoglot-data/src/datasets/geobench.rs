@@ -13,9 +13,9 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::collect::{Collector, ending, read_text, sorted_entries};
-use super::dataset::{Item, Labelling, Split};
 use super::error::{Error, Result};
 use super::geobench_record::{BandNote, Label, Sample, Task, sample, task};
+use super::item::{Item, Labelling, Split};
 
 /// Sentinel-2's planes in the order of their names, which m-eurosat's names are in.
 const SPECTRAL: [&str; 13] = ["01", "02", "03", "04", "05", "06", "07", "08", "08A", "09", "10", "11", "12"];

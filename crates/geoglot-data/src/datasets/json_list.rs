@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::collect::{Collector, image_folder, read_text};
-use super::dataset::{Item, Labelling};
 use super::error::{Error, Result};
+use super::item::{Item, Labelling};
 
 const FILE_KEYS: [&str; 6] = ["filename", "file", "filepath", "file_name", "image", "image_path"];
 const CAPTION_KEYS: [&str; 5] = ["sentences", "captions", "caption", "raw", "text"];

@@ -7,8 +7,9 @@ use geoglot_core::{Band, Grid};
 use geoglot_raster::{BandSource, OpenOptions, SampleType, Scene, SceneArg, is_placeholder};
 use ndarray::{Array2, Array3};
 
-use super::dataset::{Dataset, Item, Labelling};
+use super::dataset::Dataset;
 use super::error::{Error, Result};
+use super::item::{Item, Labelling};
 use super::{Format, ImageSource, geobench};
 
 /// Shortest side an image may have: nothing can be told from less.

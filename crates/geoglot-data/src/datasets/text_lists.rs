@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use super::collect::{Collector, image_folder, read_text, sorted_entries};
-use super::dataset::{Item, Split};
 use super::error::{Error, Result};
+use super::item::{Item, Split};
 
 pub(super) fn collect(root: &Path, collector: &mut Collector<'_>) -> Result<()> {
     if !root.is_dir() {

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 
 use geoglot_core::Legend;
 use geoglot_raster::formats::npy::parse_npy_header;
+use ndarray::ArrayD;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::error::{Error, OnFault, Result};
 use super::index::ShardIndex;
 use super::members::{RawSample, Walk};
 use super::modality::Modality;
-use super::npy;
+use super::npy::{self, Npy};
 use super::sample::{ReadOptions, Role, Sample, decode, decode_image, image_member, npy_shape, role};
 use super::text;
 use crate::datasets::legend_of;
@@ -250,6 +251,29 @@ impl Catalogue {
             ));
         }
         Ok(sample)
+    }
+}
+
+impl Catalogue {
+    /// Features of sample `i` by the teacher `name`, and nothing else of it; `None` where it has none.
+    ///
+    /// # Errors
+    /// As [`Catalogue::read`]; features that are no npy array.
+    pub fn teacher(&self, i: usize, name: &str) -> Result<Option<ArrayD<f32>>> {
+        let Some(entry) = self.entries.get(i) else {
+            return Err(Error::Usage(format!("sample {i} was asked for, there are {}", self.entries.len())));
+        };
+        let shard = &self.folder.shards[entry.shard];
+        checked_start(shard, &entry.raw, &self.options)?;
+        let wanted = |m: &&super::members::Member| role(&m.suffix) == Role::Teacher(name);
+        let Some(member) = entry.raw.members.iter().find(wanted) else { return Ok(None) };
+        let io = |e: std::io::Error| Error::io(shard, "read", e);
+        let mut file = File::open(shard).map_err(io)?;
+        file.seek(SeekFrom::Start(member.offset)).map_err(io)?;
+        let mut bytes = vec![0; member.size as usize];
+        file.read_exact(&mut bytes).map_err(io)?;
+        let parsed = Npy::parse(&bytes).and_then(|npy| npy.f32());
+        parsed.map(Some).map_err(|e| Error::sample(shard, &entry.key, format!("`.{}` {e}", member.suffix)))
     }
 }
 

@@ -176,12 +176,14 @@ fn written_files_come_back() {
     let scene = generate(&config, &registry()).unwrap();
     let files = write(&scene, dir.path()).unwrap();
     assert!(files.iter().all(|f| f.exists()));
-    let optical = SceneArg {
-        sensor: Some("sentinel-2-l2a".into()),
-        ..SceneArg::named("optical", dir.path().join("sentinel-2-l2a.tif"))
-    };
+    // The files name their sensors.
+    let optical = SceneArg::named("optical", dir.path().join("sentinel-2-l2a.tif"));
+    let sar = SceneArg::named("sar", dir.path().join("sar.tif"));
+    let opened = Scene::open(&[sar], &registry(), OpenOptions::default()).unwrap();
+    assert_eq!(opened.inputs()[0].bands()[0].sensor, scene.sar.bands[0].sensor);
     let args = [optical, SceneArg::named("lidar", dir.path().join("lidar.tif"))];
     let opened = Scene::open(&args, &registry(), OpenOptions::default()).unwrap();
+    assert!(opened.inputs()[0].bands().iter().all(|b| b.sensor.as_deref() == Some("sentinel-2-l2a")));
     assert!(opened.grid().same_as(&scene.grid));
     let labels = Labels::open(&SceneArg::new(dir.path().join("labels.tif")), &registry()).unwrap();
     let loaded = crate::LabelledScene::load("synth", &opened, &labels, None).unwrap();

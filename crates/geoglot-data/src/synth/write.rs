@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use geoglot_core::{Band, Grid, Legend, Unit, atomic};
+use geoglot_raster::tiff::SENSOR_ITEM;
 use geoglot_raster::{RasterSpec, RasterWriter, SampleType};
 use ndarray::{Array3, ArrayView3, Axis, concatenate};
 
@@ -10,7 +11,7 @@ use super::{SynthRaster, SynthScene};
 use crate::Result;
 
 /// Writes a scene into the folder `dir` and returns the files:
-/// `<sensor>.tif` in the sensor's own numbers, `lidar.tif` (DSM and DTM in metres), `sar.tif` (VV and VH in dB), `labels.tif` with class names and
+/// `<sensor>.tif` in the sensor's own numbers and with its name, `lidar.tif` (DSM and DTM in metres), `sar.tif` (VV and VH in dB), `labels.tif` with class names and
 /// colours, `legend.toml`, `clouds.tif` where there are clouds, `facts.json`, `captions.jsonl`, `synth.json` (the configuration).
 ///
 /// # Errors
@@ -75,7 +76,12 @@ fn as_stored(raster: &SynthRaster) -> (SampleType, Array3<f32>) {
 }
 
 fn write_values(path: &Path, grid: &Grid, sample: SampleType, bands: &[Band], data: ArrayView3<f32>) -> Result<()> {
-    let spec = RasterSpec::values(sample, bands.iter().map(|b| b.name.clone()), None);
+    let sensor = bands.first().and_then(|b| b.sensor.clone());
+    let common = sensor.filter(|id| bands.iter().all(|b| b.sensor.as_ref() == Some(id)));
+    let spec = RasterSpec {
+        items: common.map(|id| (SENSOR_ITEM.to_owned(), id)).into_iter().collect(),
+        ..RasterSpec::values(sample, bands.iter().map(|b| b.name.clone()), None)
+    };
     let mut writer = RasterWriter::create(path, grid, spec)?;
     writer.write(grid.window(), data, None)?;
     writer.finish()?;

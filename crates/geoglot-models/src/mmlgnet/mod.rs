@@ -6,6 +6,7 @@
 mod config;
 mod dense;
 mod dense_encoder;
+mod dense_kernels;
 mod error;
 mod folder;
 mod lowered;

@@ -4,6 +4,8 @@ use geoglot_core::Band;
 
 /// TIFF tag of GDAL's XML metadata.
 pub(super) const TAG: u16 = 42112;
+/// Item of the data set that names the sensor of all bands by its id in the registry.
+pub const SENSOR_ITEM: &str = "GEOGLOT_SENSOR";
 
 /// Puts what the XML says into `bands`; XML of another form is ignored, as GDAL does.
 pub(super) fn apply(xml: &str, bands: &mut [Band]) {
@@ -11,6 +13,12 @@ pub(super) fn apply(xml: &str, bands: &mut [Band]) {
         tracing::warn!("the GDAL_METADATA tag is not well-formed XML and was not used");
         return;
     };
+    let of_all =
+        |node: &roxmltree::Node| node.attribute("name") == Some(SENSOR_ITEM) && node.attribute("sample").is_none();
+    if let Some(sensor) = document.descendants().find(of_all).and_then(|node| node.text()) {
+        let sensor = unescape(sensor.trim());
+        bands.iter_mut().for_each(|band| band.sensor = Some(sensor.clone()));
+    }
     for item in document.descendants().filter(|node| node.has_tag_name("Item")) {
         let Some(band) = item
             .attribute("sample")

@@ -9,5 +9,6 @@ mod reader;
 mod tiler;
 mod writer;
 
+pub use metadata::SENSOR_ITEM;
 pub use reader::{TiffSource, open, open_bytes};
 pub use writer::{Codec, Overviews, RasterSpec, RasterWriter};

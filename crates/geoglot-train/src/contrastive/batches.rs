@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use geoglot_core::{Band, Seeds};
 use geoglot_data::{BatchSampler, Symmetry};
 use geoglot_models::vision::BoundPreprocess;
-use ndarray::{Array2, Array3, s};
+use ndarray::{Array2, Array3, ArrayD, s};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
@@ -42,6 +42,15 @@ pub trait Images: Sync {
     /// # Errors
     /// What reading the file gives.
     fn read(&self, i: usize) -> Result<Array3<f32>>;
+
+    /// Features of image `i` that lie beside it under `name`; none where there are none.
+    ///
+    /// # Errors
+    /// What reading the file gives.
+    fn features(&self, i: usize, name: &str) -> Result<Option<ArrayD<f32>>> {
+        let _ = (i, name);
+        Ok(None)
+    }
 }
 
 /// The images of one modality with their texts.

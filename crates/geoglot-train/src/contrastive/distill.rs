@@ -1,106 +1,23 @@
 //! Learning from teachers beside the texts (GeoLangBind, §"Modality-aware knowledge agglomeration").
 //!
 //! A teacher is any image tower. It sees three bands of the same crop, those nearest red, green and blue, prepared as it was trained; the
-//! student's tokens are turned into its patch features by a [`Maka`] head and compared by a [`MatchLoss`].
+//! student's tokens are turned into its patch features by a [`Maka`] head and compared by a [`MatchLoss`](geoglot_models::geolangbind::MatchLoss).
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use geoglot_core::Band;
-use geoglot_models::geolangbind::{GridResize, Maka, MakaConfig, MatchLoss, Placeholders, rgb_bands};
+use geoglot_models::geolangbind::{Maka, MakaConfig, Placeholders, rgb_bands};
 use geoglot_models::mmlgnet::sha256;
 use geoglot_models::vision::{
     BandNeed, BoundPreprocess, ImageBatch, ImagePreprocess, ImageTower, ResizeMode, ValueScale, VisionConfig,
 };
 use geoglot_nn::weights::{Checkpoint, save_streamed};
-use ndarray::{Array3, ArrayView3, Axis};
-use serde::{Deserialize, Serialize};
+use ndarray::{Array3, ArrayD, ArrayView3, Axis};
 
-use super::batches::{Modality, PretrainData};
+use super::batches::{Images, Modality, PretrainData};
+use super::distill_section::{DistillSection, HeadKind};
 use super::error::{PretrainError, Result};
-
-/// When a teacher's features get a head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum HeadKind {
-    /// Unless the teacher has the student's width and grid.
-    #[default]
-    Auto,
-    /// Always.
-    Maka,
-    /// Never: student and teacher are compared as they are.
-    None,
-}
-
-/// One teacher of a recipe: a `[[distill]]` section.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DistillSection {
-    /// Image tower: a folder (relative to the recipe), a weight file or a name of `geoglot models list`.
-    pub teacher: String,
-    /// Name in logs; the tower's when none is given.
-    #[serde(default)]
-    pub name: String,
-    /// λ, the weight of its loss beside the contrastive one. The published ones are 2 for SigLIP, 1 for DINOv2 and ViT.
-    #[serde(default = "one")]
-    pub weight: f64,
-    /// How the student's tokens get the teacher's grid.
-    #[serde(default)]
-    pub resize: GridResize,
-    /// When there is a head.
-    #[serde(default)]
-    pub head: HeadKind,
-    /// Whether the head's norm depends on the wavelengths; `false` is ordinary distillation.
-    #[serde(default = "yes")]
-    pub conditional: bool,
-    /// Width of the head's wavelength embedding.
-    #[serde(default = "embedding")]
-    pub embedding: usize,
-    /// Weights of the loss's parts, and whether an image or a patch is one vector.
-    #[serde(default)]
-    pub loss: MatchLoss,
-    /// Folder (relative to the recipe) where features of whole images are kept, so that the teacher runs once; needs
-    /// `train.crop = [1, 1]` and `train.turns = false`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache: Option<String>,
-}
-
-fn one() -> f64 {
-    1.0
-}
-fn yes() -> bool {
-    true
-}
-fn embedding() -> usize {
-    128
-}
-
-impl DistillSection {
-    /// Name in logs.
-    pub fn label(&self) -> &str {
-        match self.name.is_empty() {
-            true => Path::new(&self.teacher).file_name().and_then(|n| n.to_str()).unwrap_or(&self.teacher),
-            false => &self.name,
-        }
-    }
-
-    /// What is out of range.
-    pub(super) fn problem(&self) -> Option<&'static str> {
-        let parts = [self.loss.smooth_l1, self.loss.mse, self.loss.cosine];
-        let positive = |v: &f64| v.is_finite() && *v >= 0.0;
-        match () {
-            () if self.teacher.is_empty() => Some("teacher is empty"),
-            () if !(positive(&self.weight) && self.weight > 0.0) => {
-                Some("weight must be above 0; leave the section out instead")
-            }
-            () if !parts.iter().all(positive) || parts.iter().all(|v| *v == 0.0) => {
-                Some("loss: weights must not be negative, and not all 0")
-            }
-            () if self.embedding < 2 || !self.embedding.is_multiple_of(2) => Some("embedding must be even"),
-            () => None,
-        }
-    }
-}
 
 /// A teacher ready to teach.
 pub struct Teacher {
@@ -118,14 +35,23 @@ pub(super) struct Lesson<'a> {
     /// Patches and channels of its features.
     pub grid: (usize, usize),
     pub channels: usize,
-    inputs: Vec<Input>,
+    inputs: Vec<Input<'a>>,
 }
 
 /// What the teacher sees of one modality.
-struct Input {
+struct Input<'a> {
     picked: [usize; 3],
     preprocess: BoundPreprocess,
-    cached: Option<Checkpoint>,
+    kept: Kept<'a>,
+}
+
+/// Where features of whole images are kept.
+enum Kept<'a> {
+    No,
+    /// In a cache, by number.
+    Cache(Checkpoint),
+    /// Beside the images, under this name.
+    Beside(&'a dyn Images, String),
 }
 
 /// A teacher's part of a prepared batch.
@@ -150,7 +76,7 @@ impl<'a> Lesson<'a> {
     pub fn bind(
         teacher: &'a Teacher,
         config: &VisionConfig,
-        data: &PretrainData<'_>,
+        data: &'a PretrainData<'a>,
         wavelengths: &[Vec<f32>],
     ) -> Result<Self> {
         let mut inputs = Vec::new();
@@ -163,7 +89,15 @@ impl<'a> Lesson<'a> {
         let mut lesson = Self { teacher, grid: (rows, columns), channels, inputs };
         if let Some(folder) = &teacher.cache {
             for (k, modality) in data.modalities.iter().enumerate() {
-                lesson.inputs[k].cached = Some(lesson.cache(folder, modality, k)?);
+                lesson.inputs[k].kept = Kept::Cache(lesson.cache(folder, modality, k)?);
+            }
+        }
+        if teacher.section.stored {
+            for (k, modality) in data.modalities.iter().enumerate() {
+                let name = lesson.name(k);
+                lesson.inputs[k].kept = Kept::Beside(modality.images, name);
+                // Found out now, not in the middle of an epoch.
+                lesson.kept(k, 0)?;
             }
         }
         Ok(lesson)
@@ -205,9 +139,9 @@ impl<'a> Lesson<'a> {
     pub fn room(&self, modality: usize, count: usize) -> Shown {
         let input = &self.inputs[modality];
         let (h, w) = input.preprocess.output_size();
-        match input.cached {
-            Some(_) => Shown::Features(vec![0.0; count * self.grid.0 * self.grid.1 * self.channels]),
-            None => Shown::Pixels(vec![0.0; count * 3 * h * w], [h, w]),
+        match input.kept {
+            Kept::No => Shown::Pixels(vec![0.0; count * 3 * h * w], [h, w]),
+            _ => Shown::Features(vec![0.0; count * self.grid.0 * self.grid.1 * self.channels]),
         }
     }
 
@@ -221,8 +155,8 @@ impl<'a> Lesson<'a> {
         room: &mut [f32],
     ) -> Result<()> {
         let input = &self.inputs[modality];
-        let values = match &input.cached {
-            Some(cached) => cached.read_f32(&name(item))?,
+        let values = match self.kept(modality, item)? {
+            Some(values) => values,
             None => {
                 let mut ready = input.prepare(crop)?;
                 turn(&mut ready);
@@ -239,6 +173,43 @@ impl<'a> Lesson<'a> {
         }
         room.copy_from_slice(&values);
         Ok(())
+    }
+
+    /// The features of an image that are kept, [N, C] row by row; `None` where none are.
+    fn kept(&self, modality: usize, item: usize) -> Result<Option<Vec<f32>>> {
+        let (images, name) = match &self.inputs[modality].kept {
+            Kept::No => return Ok(None),
+            Kept::Cache(file) => return Ok(Some(file.read_f32(&name(item))?)),
+            Kept::Beside(images, name) => (images, name),
+        };
+        let place = images.path(item);
+        let label = self.teacher.section.label();
+        let Some(features) = images.features(item, name)? else {
+            return Err(PretrainError::Input(format!(
+                "{}: has no features `teacher-{name}.npy` of teacher {label}; `geoglot shards teach` writes them, anew for another teacher, \
+                 other bands or other values",
+                place.display()
+            )));
+        };
+        let expected = [self.grid.0 * self.grid.1, self.channels];
+        if features.shape() != expected {
+            return Err(PretrainError::Input(format!(
+                "{}: `teacher-{name}.npy` holds features {:?}, teacher {label} gives {expected:?} (patches, channels); write them again with \
+                 `geoglot shards teach`",
+                place.display(),
+                features.shape()
+            )));
+        }
+        Ok(Some(features.into_iter().collect()))
+    }
+
+    /// What its features of whole images are called beside them: the teacher's label, and what they depend on.
+    fn name(&self, modality: usize) -> String {
+        let input = &self.inputs[modality];
+        let key = format!("{} {:?} {:?}", self.teacher.tower.fingerprint(), input.preprocess, input.picked);
+        let safe = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let label: String = self.teacher.section.label().chars().map(safe).take(40).collect();
+        format!("{label}-{}", &sha256(key.as_bytes())[..8])
     }
 
     /// Features [B, N, C] of what was shown, on `device`.
@@ -301,7 +272,44 @@ fn name(item: usize) -> String {
     format!("{item:09}")
 }
 
-impl Input {
+/// A teacher's features of whole images, to be kept beside them.
+pub struct Precomputed<'a>(Lesson<'a>);
+
+impl<'a> Precomputed<'a> {
+    /// Binds `teacher`, whose section and cache say where features are kept, to every modality as a training of `config` would.
+    ///
+    /// # Errors
+    /// A teacher that cannot read the images; a section that asks for features that are kept already.
+    pub fn new(teacher: &'a Teacher, config: &VisionConfig, data: &'a PretrainData<'a>) -> Result<Self> {
+        if teacher.section.stored || teacher.cache.is_some() {
+            let label = teacher.section.label();
+            return Err(PretrainError::Input(format!("teacher {label}: its features are kept already")));
+        }
+        let inputs = super::fit::Inputs::bind(config, data)?;
+        Ok(Self(Lesson::bind(teacher, config, data, &inputs.wavelengths)?))
+    }
+
+    /// The name under which a training looks for them.
+    pub fn name(&self, modality: usize) -> String {
+        self.0.name(modality)
+    }
+
+    /// Features [N, C] of an image.
+    ///
+    /// # Errors
+    /// What reading it gives; features that are not finite.
+    pub fn of(&self, modality: usize, images: &dyn Images, item: usize) -> Result<ArrayD<f32>> {
+        let image = images.read(item)?;
+        let mut shown = self.0.room(modality, 1);
+        self.0.show(modality, item, image.view(), |_| {}, shown.values_mut())?;
+        let found = self.0.features(modality, shown, self.0.teacher.tower.device())?;
+        let [_, patches, channels] = found.dims();
+        let values: Vec<f32> = found.into_data().iter::<f32>().collect();
+        Ok(ArrayD::from_shape_vec(vec![patches, channels], values).expect("the tensor's own size"))
+    }
+}
+
+impl<'a> Input<'a> {
     fn bind(teacher: &Teacher, config: &VisionConfig, modality: &Modality<'_>, waves: &[f32]) -> Result<Self> {
         let bands = modality.images.bands();
         let picked =
@@ -324,7 +332,7 @@ impl Input {
         let preprocess = preprocess
             .bind(&need, &picked_bands, None)
             .map_err(|e| PretrainError::Input(format!("teacher {label}, {}: {e}", modality.name)))?;
-        Ok(Self { picked, preprocess, cached: None })
+        Ok(Self { picked, preprocess, kept: Kept::No })
     }
 
     fn bands(&self) -> Vec<Band> {

@@ -14,6 +14,7 @@
 
 mod batches;
 mod distill;
+mod distill_section;
 mod error;
 mod export;
 mod fit;
@@ -29,7 +30,8 @@ mod step;
 mod tower;
 
 pub use batches::{Batch, Crop, Images, Modality, PretrainData, epoch_plan};
-pub use distill::{DistillSection, HeadKind, Teacher};
+pub use distill::{Precomputed, Teacher};
+pub use distill_section::{DistillSection, HeadKind};
 pub use error::{PretrainError, Result};
 pub use export::{export_start, save_tower};
 pub use fit::{Beginning, Pretrained, pretrain, pretrain_with};

@@ -34,7 +34,7 @@ use geoglot_data::datasets::Split;
 use geoglot_models::vision::ValueScale;
 use serde::{Deserialize, Serialize};
 
-use super::distill::DistillSection;
+use super::distill_section::DistillSection;
 use super::error::Result;
 use super::measure::{EvaluateSection, VariantSection};
 use super::options::PretrainOptions;
@@ -182,10 +182,10 @@ impl PretrainRecipe {
             if self.distill[..k].iter().any(|s| s.label() == label) {
                 return Err(format!("distill: two teachers are called `{label}`; give them different names"));
             }
-            if section.cache.is_some() && (self.train.crop != [1.0, 1.0] || self.train.turns) {
+            if (section.cache.is_some() || section.stored) && (self.train.crop != [1.0, 1.0] || self.train.turns) {
                 return Err(format!(
-                    "distill `{label}`: a cache holds features of whole images; set train.crop = [1, 1] and train.turns = false, or \
-                     leave the cache out"
+                    "distill `{label}`: a cache, and shards, hold features of whole images; set train.crop = [1, 1] and \
+                     train.turns = false, or leave `cache` and `stored` out"
                 ));
             }
         }

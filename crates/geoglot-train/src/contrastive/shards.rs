@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use geoglot_core::Band;
 use geoglot_data::shards::{Catalogue, reading_order};
-use ndarray::{Array3, Axis};
+use ndarray::{Array3, ArrayD, Axis};
 
 use super::batches::Images;
 use super::error::{PretrainError, Result};
@@ -52,6 +52,11 @@ impl ShardImages {
         Ok(Self { catalogue, items, stored, picked, bands })
     }
 
+    /// The samples' keys.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.items.iter().map(|&i| self.catalogue.entries()[i].key.as_str())
+    }
+
     /// The samples, as positions in the catalogue.
     pub fn items(&self) -> &[usize] {
         &self.items
@@ -80,5 +85,9 @@ impl Images for ShardImages {
     fn read(&self, i: usize) -> Result<Array3<f32>> {
         let all = self.catalogue.read(self.items[i])?.image.physical(&self.stored);
         Ok(if self.picked.len() == self.stored.len() { all } else { all.select(Axis(0), &self.picked) })
+    }
+
+    fn features(&self, i: usize, name: &str) -> Result<Option<ArrayD<f32>>> {
+        Ok(self.catalogue.teacher(self.items[i], name)?)
     }
 }

@@ -5,8 +5,16 @@ use geoglot_nn::vision::PatchKind;
 use serde_json::Value;
 
 use super::error::Difference;
-use super::write::Allowed;
 use crate::diff::leaves;
+
+/// Differences that are let pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Allowed {
+    /// Preprocessing and small settings; the result has those of the model whose architecture it has.
+    pub settings: bool,
+    /// Image sizes: positions of another grid are resampled to the result's, bicubic, as each tower does for images of another size.
+    pub positions: bool,
+}
 
 /// What two configurations differ in: what no merge can bridge, and settings that only change a little.
 pub(super) struct Compared {

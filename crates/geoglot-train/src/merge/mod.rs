@@ -17,8 +17,9 @@ mod error;
 mod write;
 
 pub use combine::MergePlan;
+pub use compare::Allowed;
 pub use error::{Difference, MergeError, Result};
-pub use write::{Allowed, Merge, Named};
+pub use write::{Merge, Named};
 
 #[cfg(test)]
 mod tests;

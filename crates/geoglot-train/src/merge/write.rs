@@ -10,7 +10,7 @@ use geoglot_nn::vision::{PatchKind, resample_position_values};
 use geoglot_nn::weights::{Mapped, save_streamed};
 
 use super::combine::{MergePlan, Ratios};
-use super::compare::{self, SIZES};
+use super::compare::{self, Allowed, SIZES};
 use super::error::{Difference, MergeError, Result};
 
 /// A model with the name it was given by.
@@ -20,15 +20,6 @@ pub struct Named {
     pub name: String,
     /// Its files.
     pub files: TowerFiles,
-}
-
-/// Differences that are let pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Allowed {
-    /// Preprocessing and small settings; the result has those of the model whose architecture it has.
-    pub settings: bool,
-    /// Image sizes: positions of another grid are resampled to the result's, bicubic, as each tower does for images of another size.
-    pub positions: bool,
 }
 
 /// The table of learned positions.

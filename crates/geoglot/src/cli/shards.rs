@@ -12,9 +12,11 @@ use geoglot::data::shards::{
     DatasetSource, ManifestSource, Modality, OnFault, ReadOptions, SampleSource, ShardFolder, ShardIndex, WriteOptions,
     verify, write_shards,
 };
+use geoglot::train::contrastive::PretrainRecipe;
+use geoglot::workflow::pretrain::teach_shards;
 use serde_json::json;
 
-use super::common::{interrupt_flag, registry};
+use super::common::{DeviceArg, interrupt_flag, registry};
 use super::progress::Pixels;
 
 /// Arguments of `shards`.
@@ -28,6 +30,8 @@ pub struct Args {
 enum Command {
     /// Write a data set, or the images a captions.jsonl lists, as WebDataset shards
     Write(Write),
+    /// Copy the shards a recipe trains on, with what its teachers say of each image
+    Teach(Teach),
     /// Say what a folder of shards holds
     Info(Folder),
     /// Read every sample of a folder of shards and compare with its index
@@ -77,6 +81,28 @@ struct Write {
     json: bool,
 }
 
+/// Arguments of `shards teach`.
+#[derive(Debug, ClapArgs)]
+struct Teach {
+    /// Recipe of image-text training with one data set, a folder of shards, and [[distill]] sections
+    recipe: PathBuf,
+    /// Folder to write
+    #[arg(long)]
+    out: PathBuf,
+    /// Another value for a key of the recipe, key.path=value
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Continue an interrupted job
+    #[arg(long)]
+    resume: bool,
+    /// A registry file with your own sensors
+    #[arg(long)]
+    sensors: Option<PathBuf>,
+    /// cpu, cuda[:n] or vulkan[:n]
+    #[arg(long, default_value = "cpu")]
+    device: DeviceArg,
+}
+
 /// Arguments of `shards info` and `shards verify`.
 #[derive(Debug, ClapArgs)]
 struct Folder {
@@ -96,6 +122,7 @@ struct Folder {
 pub fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Write(args) => write(args),
+        Command::Teach(args) => teach(&args),
         Command::Info(args) => info(&args),
         Command::Verify(args) => check(&args),
     }
@@ -158,6 +185,23 @@ fn write(args: Write) -> anyhow::Result<()> {
         print_index(&args.out, &index);
         println!("next: geoglot shards verify {}", args.out.display());
     }
+    Ok(())
+}
+
+fn teach(args: &Teach) -> anyhow::Result<()> {
+    let mut run = RunManifest::start("shards teach");
+    let recipe = PretrainRecipe::load(&args.recipe, &args.overrides)?;
+    let device = args.device.open()?;
+    let options = WriteOptions { resume: args.resume, ..WriteOptions::default() };
+    let mut bar = Pixels::new("teachers");
+    let sensors = registry(args.sensors.as_ref())?;
+    let index = teach_shards(&recipe, &args.out, &sensors, options, &device, |done, all| bar.set(done, all))?;
+    drop(bar);
+    run.stage("teachers");
+    run.results.insert("samples".into(), index.samples().into());
+    run.save(&args.out)?;
+    print_index(&args.out, &index);
+    println!("next: geoglot train with this folder as data.set.0.path and `stored = true` in each [[distill]]");
     Ok(())
 }
 

@@ -1,7 +1,5 @@
 //! Scenes and pictures as an image tower reads them: opened, bands bound, prepared exactly once.
 
-use std::path::Path;
-
 use anyhow::bail;
 use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::{Array2, Array3, Axis, s};

@@ -11,14 +11,14 @@ use ndarray::Array2;
 
 use crate::core::{BandUse, Registry, RunManifest, atomic, prompt};
 use crate::data::datasets::{Dataset, DatasetOptions, Item, Split};
-use crate::data::shards::{OnFault, ReadOptions, ShardFolder};
+use crate::data::shards::{OnFault, ReadOptions, ShardFolder, ShardIndex, WriteOptions, annotate};
 use crate::models::hub::Hub;
 use crate::models::mmlgnet::sha256;
 use crate::models::text::{SpaceId, TextTower};
 use crate::models::vision::{ImageOptions, TowerFiles, VisionConfig, load_image_tower};
 use crate::train::contrastive::{
-    Beginning, DatasetImages, DistillSection, ImageSet, Images, Modality, PretrainData, PretrainRecipe, Pretrained,
-    ShardImages, Teacher, pretrain_with, save_tower,
+    Beginning, DatasetImages, DistillSection, ImageSet, Images, Modality, Precomputed, PretrainData, PretrainRecipe,
+    Pretrained, ShardImages, Teacher, pretrain_with, save_tower,
 };
 use crate::train::{Ended, Observer, RunFolder};
 
@@ -234,6 +234,75 @@ fn teacher(recipe: &PretrainRecipe, section: &DistillSection, device: &Device) -
         .with_context(|| format!("teacher `{}`", section.label()))?;
     let cache = section.cache.as_deref().map(|c| recipe.beside(c)).transpose()?;
     Ok(Teacher { section: section.clone(), tower, cache })
+}
+
+/// Copies the shards that `recipe` trains on into `out`, and with them what its teachers say of each image, so that with `stored = true` in the
+/// `[[distill]]` sections they run once and for all. `tell` gets samples done and in all; an interrupted copy goes on with `resume`.
+///
+/// # Errors
+/// Recipes without teachers or of other data than one folder of shards; keys that several samples have; what reading and writing gives.
+pub fn teach_shards(
+    recipe: &PretrainRecipe,
+    out: &Path,
+    registry: &Registry,
+    options: WriteOptions,
+    device: &Device,
+    mut tell: impl FnMut(usize, usize),
+) -> anyhow::Result<ShardIndex> {
+    let ([section], false) = (&recipe.data.set[..], recipe.distill.is_empty()) else {
+        bail!("{}: features go into shards for a recipe of one data set with at least one [[distill]]", recipe.name);
+    };
+    let path = recipe.path(section)?;
+    if !ShardFolder::recognises(&path) {
+        bail!(
+            "{}: holds no shards; make them with `geoglot shards write`, or keep features with `cache`",
+            path.display()
+        );
+    }
+    let sets = shard_sets(&path, section, registry, &recipe.text.templates.resolve()?)?;
+    let modalities = sets.iter().map(|set| Modality {
+        name: set.name.clone(),
+        images: &set.images,
+        texts: vec![vec![0]; set.images.len()],
+        weight: 1.0,
+    });
+    let data = PretrainData { modalities: modalities.collect(), texts: Array2::zeros((1, 1)) };
+    let (mut places, mut keys) = (HashMap::new(), 0);
+    for (m, set) in sets.iter().enumerate() {
+        for (i, key) in set.images.keys().enumerate() {
+            places.insert(key.to_owned(), (m, i));
+            keys += 1;
+        }
+    }
+    if places.len() < keys {
+        bail!(
+            "{}: {} samples share their key with another one; give each its own",
+            path.display(),
+            keys - places.len()
+        );
+    }
+    let teachers = recipe.distill.iter().map(|section| {
+        let plain = DistillSection { cache: None, stored: false, ..section.clone() };
+        teacher(recipe, &plain, device)
+    });
+    let teachers = teachers.collect::<anyhow::Result<Vec<_>>>()?;
+    let config = recipe.model.config(1);
+    let kept = teachers.iter().map(|t| Precomputed::new(t, &config, &data)).collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<String> = kept.iter().flat_map(|k| (0..sets.len()).map(|m| k.name(m))).collect();
+    let mut done = 0;
+    let index = annotate(&ShardFolder::open(&path)?, out, &names.join(" "), 1, options, |samples| {
+        let mut all = Vec::with_capacity(samples.len());
+        for sample in samples {
+            let &(m, i) =
+                places.get(&sample.key).with_context(|| format!("{}: sample {}", path.display(), sample.key))?;
+            let features = kept.iter().map(|k| Ok((k.name(m), k.of(m, &sets[m].images, i)?)));
+            all.push(features.collect::<anyhow::Result<_>>()?);
+            done += 1;
+            tell(done, keys);
+        }
+        anyhow::Ok(all)
+    })?;
+    Ok(index)
 }
 
 /// Trains the tower of `recipe` and writes its model folder with `history.jsonl`, `recipe.toml` and `run.json` to `out`. An interrupted run

@@ -147,3 +147,33 @@ fn shares_and_descriptions_are_worded() {
     assert_sound(&images);
     assert_eq!((images[0].short[0].as_str(), &images[0].long[0]), (first, &text));
 }
+
+#[test]
+fn texts_in_any_script_are_kept_and_shortened() {
+    let work = land();
+    let chinese = format!("河流穿过城市，水体占52%。{}。", "农田一直延伸到图像的边缘".repeat(8));
+    let arabic = format!("يمر نهر عبر المدينة، وتغطي المياه ٥٢٪ منها. {}", "حقول واسعة ".repeat(30));
+    let texts = json!([{ "image": "a.tif", "caption": chinese }, { "image": "b.tif", "caption": arabic.trim() }]);
+    work.write("texts.json", texts.to_string());
+    work.write("texts.toml", "name = \"texts\"\nkind = \"description\"\nimages = \"img:sensor=rgb\"\n[dataset]\npath = \"texts.json\"\nformat = \"caption-json\"\n");
+    work.run("caption texts.toml --out out").ok();
+    let images = manifest(&work);
+    assert_sound(&images);
+    assert_eq!((images[0].short[0].as_str(), &images[0].long[0]), ("河流穿过城市，水体占52%。", &chinese));
+    assert_eq!(images[1].short[0], "يمر نهر عبر المدينة، وتغطي المياه ٥٢٪ منها.");
+    work.run("caption --check out/captions.jsonl").ok();
+    let text = String::from_utf8(work.read("out/captions.jsonl")).unwrap();
+    work.write("out/captions.jsonl", text.replace("٥٢", "٧٢").replacen("٧٢", "٥٢", 1));
+    work.run("caption --check out/captions.jsonl").fails(1, &["72%"]);
+    // Names of classes in the language of the legend, with a face among them.
+    work.write(
+        "legend.toml",
+        "[[class]]\nid = 1\nname = \"مياه\"\n[[class]]\nid = 2\nname = \"森林\"\n[[class]]\nid = 3\nname = \"🏘️\"\n",
+    );
+    work.run("caption recipe.toml --out out").ok();
+    let images = manifest(&work);
+    assert_sound(&images);
+    assert!(images[0].long[0].contains("森林") && images[1].long[0].contains("🏘️"), "{:?}", images[1].long);
+    work.run("shards write out/captions.jsonl --out shards").ok();
+    assert!(work.run("shards verify shards").ok().contains("2 samples"));
+}

@@ -7,6 +7,7 @@ mod bind;
 mod numbers;
 
 use super::facts::Facts;
+use super::script::plain_digits;
 use super::statement::Quantity;
 
 use bind::{Mentions, Subject};
@@ -38,7 +39,7 @@ impl std::fmt::Display for Disagreement {
 /// assert_eq!(check_caption(&facts, "Floodwater covers 72% of this radar image.")[0].number, "72%");
 /// ```
 pub fn check_caption(facts: &Facts, caption: &str) -> Vec<Disagreement> {
-    let text = caption.to_lowercase();
+    let text = plain_digits(&caption.to_lowercase());
     let statements = facts.statements();
     let mentions = Mentions::find(&text, &statements, &names(facts));
     let mut wrong = Vec::new();
@@ -54,8 +55,8 @@ pub fn check_caption(facts: &Facts, caption: &str) -> Vec<Disagreement> {
 /// Names that may hold digits or number words of their own.
 fn names(facts: &Facts) -> Vec<String> {
     let cover = facts.cover.iter().flat_map(|c| c.classes.iter().map(|c| &c.noun).chain(&c.absent));
-    let nouns = cover.chain(&facts.labels).map(|n| n.words.to_lowercase());
-    nouns.chain([facts.image.to_lowercase()]).filter(|n| !n.trim().is_empty()).collect()
+    let nouns = cover.chain(&facts.labels).map(|n| plain_digits(&n.words.to_lowercase()));
+    nouns.chain([plain_digits(&facts.image.to_lowercase())]).filter(|n| !n.trim().is_empty()).collect()
 }
 
 fn problem(
@@ -109,7 +110,7 @@ fn problem(
 
 /// The numbers of a text with their quantities, in its order; those in other units are left out.
 pub(super) fn quantities(text: &str) -> Vec<(Quantity, f64)> {
-    let numbers = numbers::numbers(&text.to_lowercase());
+    let numbers = numbers::numbers(&plain_digits(&text.to_lowercase()));
     numbers.into_iter().filter(|n| !n.is_one).filter_map(|n| Some((n.quantity.clone().ok()?, n.value))).collect()
 }
 

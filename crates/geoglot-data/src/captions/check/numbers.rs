@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::captions::script::without_blanks;
 use crate::captions::statement::Quantity;
 
 /// How exact a number claims to be.
@@ -89,7 +90,7 @@ pub(super) fn numbers(text: &str) -> Vec<Number> {
         let before = text[..m.start()].chars().next_back();
         // Part of a name: `b04`, `sentinel-2`.
         let hyphened = before == Some('-') && text[..m.start() - 1].ends_with(char::is_alphanumeric);
-        if before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+        if before.is_some_and(|c| c.is_alphanumeric() && !without_blanks(c) || c == '_')
             || hyphened && !text[..m.start() - 1].ends_with(|c: char| c.is_ascii_digit())
         {
             continue;

@@ -79,3 +79,16 @@ fn false_captions_fail() {
         assert!(wrong.first().is_some_and(|w| w.number == number), "{text}: {wrong:?}");
     }
 }
+
+#[test]
+fn numbers_of_other_scripts_are_checked() {
+    let description = "图像中水体占52%，森林占37%。 تغطي المياه ٥٢٪ من الصورة، وفيها ١٢ سيارة.";
+    let facts = Facts { image: "image".into(), description: Some(description.into()), ..Facts::default() };
+    assert_eq!(check_caption(&facts, description), []);
+    for (text, number) in [("水体占５３％。", "53%"), ("تغطي المياه ٧٢٪ من الصورة", "72%"), ("वहाँ १३ गाड़ियाँ हैं", "13")]
+    {
+        let wrong = check_caption(&facts, text);
+        assert!(wrong.len() == 1 && wrong[0].number == number, "{text}: {wrong:?}");
+    }
+    assert_eq!(check_caption(&facts, "🌊 52% 🌊"), []);
+}

@@ -17,6 +17,7 @@ use super::check::check_caption;
 use super::error::{Error, Result};
 use super::facts::Facts;
 use super::noun::{capital, with_article};
+use super::script::word_count;
 
 /// Most words of a short caption.
 pub const SHORT_WORDS: usize = 30;
@@ -38,11 +39,6 @@ pub enum Form {
     Short,
     /// Several sentences.
     Long,
-}
-
-/// Number of words, as blanks divide them.
-pub fn word_count(text: &str) -> usize {
-    text.split_whitespace().count()
 }
 
 /// Up to `count` different short captions and as many long ones; fewer where the facts do not allow more. Depends on facts, `seeds` and

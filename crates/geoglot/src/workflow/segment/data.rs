@@ -6,14 +6,11 @@ use anyhow::{Context, bail};
 use ndarray::Array2;
 
 use super::setting::Setting;
-use super::sources::{from_dataset, from_pairs, from_scenes};
 use crate::core::{Band, BandUse, Legend, Registry};
 use crate::data::datasets::Dataset;
 use crate::eval::SplitNote;
 use crate::models::segmentation::InputBand;
-use crate::nn::segmentation::IGNORE;
 use crate::raster::SceneArg;
-use crate::train::segmentation::SegmentRecipe;
 use crate::workflow::images::TowerScene;
 use crate::workflow::picture::open_scene;
 use crate::workflow::prepare::Prepared as Scenes;
@@ -33,7 +30,7 @@ pub(super) struct Image {
     pub(super) size: (usize, usize),
 }
 
-/// Class positions of the pixels of each image, [`IGNORE`] elsewhere; `None` for images without any.
+/// Class positions of the pixels of each image, [`IGNORE`](crate::nn::segmentation::IGNORE) elsewhere; `None` for images without any.
 pub(super) type Parts = Vec<Option<Array2<u8>>>;
 
 /// Which labels train, choose and judge.
@@ -68,50 +65,6 @@ pub struct Prepared {
     pub(super) set: Option<Dataset>,
     pub(super) picked: Vec<String>,
     pub(super) registry: Registry,
-}
-
-/// Reads scenes, labels and splits of `recipe`.
-///
-/// # Errors
-/// Files that cannot be read or aligned, labels that do not fit the legend, bands the tower cannot read, splits that the labels do not allow.
-pub fn prepare(recipe: &SegmentRecipe, setting: &Setting) -> anyhow::Result<Prepared> {
-    let registry = match &recipe.data.sensors {
-        Some(text) => Registry::with_file(&recipe.beside(text)?)?,
-        None => Registry::builtin().clone(),
-    };
-    let mut prepared = if !recipe.data.scene.is_empty() {
-        from_scenes(recipe, setting, registry)?
-    } else if let Some(folder) = &recipe.data.dataset {
-        from_dataset(recipe, &recipe.path(folder)?, registry)?
-    } else {
-        from_pairs(recipe, registry)?
-    };
-    if prepared.legend.len() < 2 || prepared.legend.len() > usize::from(IGNORE) {
-        bail!("the labels hold {} class(es) of the legend; segmentation needs 2 to 255", prepared.legend.len());
-    }
-    let labelled = |parts: &Parts| parts.iter().position(Option::is_some);
-    let Some(first) = prepared.folds.iter().find_map(|f| labelled(&f.train)) else {
-        bail!(
-            "no image has training labels; check that the label rasters lie on the images and the legend knows their ids"
-        );
-    };
-    let scene = prepared.open(first, setting)?;
-    let inputs = scene.scene().inputs();
-    let fixed = recipe.data.scene.is_empty().then_some("image");
-    let taken = scene.taken().iter().map(|&(i, b)| InputBand {
-        input: fixed.unwrap_or_else(|| inputs[i].name()).to_owned(),
-        band: inputs[i].bands()[b].clone(),
-    });
-    prepared.bands = taken.collect();
-    if prepared.band_use.is_empty() {
-        prepared.band_use = scene.scene().band_use();
-    }
-    for warning in scene.warnings() {
-        if !prepared.warnings.iter().any(|w| w.ends_with(warning)) {
-            prepared.warnings.push(format!("{}: {warning}", prepared.images[first].name));
-        }
-    }
-    Ok(prepared)
 }
 
 impl Prepared {

@@ -8,9 +8,10 @@ mod sources;
 mod tiles;
 mod train;
 
-pub use data::{Fold, Prepared, prepare};
+pub use data::{Fold, Prepared};
 pub use evaluate::{SegmentEvaluation, evaluate};
 pub use map::{SegmentMap, is_segmenter, map};
 pub use setting::Setting;
+pub use sources::prepare;
 pub use tiles::TileSet;
 pub use train::{FoldHead, feature_options, train_fold};

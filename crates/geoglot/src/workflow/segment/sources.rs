@@ -13,6 +13,7 @@ use crate::core::{Legend, Registry};
 use crate::data::Pixel;
 use crate::data::datasets::{Dataset, DatasetOptions, Format, Labelling, Split};
 use crate::eval::{Honesty, SplitNote};
+use crate::models::segmentation::InputBand;
 use crate::nn::segmentation::IGNORE;
 use crate::raster::{Labels, SceneArg};
 use crate::train::segmentation::SegmentRecipe;
@@ -21,7 +22,51 @@ use crate::workflow::images::TowerScene;
 use crate::workflow::picture::open_scene;
 use crate::workflow::prepare::{known_ids, prepare as prepare_scenes};
 
-pub(super) fn from_scenes(recipe: &SegmentRecipe, setting: &Setting, registry: Registry) -> anyhow::Result<Prepared> {
+/// Reads scenes, labels and splits of `recipe`.
+///
+/// # Errors
+/// Files that cannot be read or aligned, labels that do not fit the legend, bands the tower cannot read, splits that the labels do not allow.
+pub fn prepare(recipe: &SegmentRecipe, setting: &Setting) -> anyhow::Result<Prepared> {
+    let registry = match &recipe.data.sensors {
+        Some(text) => Registry::with_file(&recipe.beside(text)?)?,
+        None => Registry::builtin().clone(),
+    };
+    let mut prepared = if !recipe.data.scene.is_empty() {
+        from_scenes(recipe, setting, registry)?
+    } else if let Some(folder) = &recipe.data.dataset {
+        from_dataset(recipe, &recipe.path(folder)?, registry)?
+    } else {
+        from_pairs(recipe, registry)?
+    };
+    if prepared.legend.len() < 2 || prepared.legend.len() > usize::from(IGNORE) {
+        bail!("the labels hold {} class(es) of the legend; segmentation needs 2 to 255", prepared.legend.len());
+    }
+    let labelled = |parts: &Parts| parts.iter().position(Option::is_some);
+    let Some(first) = prepared.folds.iter().find_map(|f| labelled(&f.train)) else {
+        bail!(
+            "no image has training labels; check that the label rasters lie on the images and the legend knows their ids"
+        );
+    };
+    let scene = prepared.open(first, setting)?;
+    let inputs = scene.scene().inputs();
+    let fixed = recipe.data.scene.is_empty().then_some("image");
+    let taken = scene.taken().iter().map(|&(i, b)| InputBand {
+        input: fixed.unwrap_or_else(|| inputs[i].name()).to_owned(),
+        band: inputs[i].bands()[b].clone(),
+    });
+    prepared.bands = taken.collect();
+    if prepared.band_use.is_empty() {
+        prepared.band_use = scene.scene().band_use();
+    }
+    for warning in scene.warnings() {
+        if !prepared.warnings.iter().any(|w| w.ends_with(warning)) {
+            prepared.warnings.push(format!("{}: {warning}", prepared.images[first].name));
+        }
+    }
+    Ok(prepared)
+}
+
+fn from_scenes(recipe: &SegmentRecipe, setting: &Setting, registry: Registry) -> anyhow::Result<Prepared> {
     let mut scenes = prepare_scenes(&recipe.scenes()?)?;
     let mut images = Vec::new();
     for (labelled, source) in scenes.scenes.iter().zip(std::mem::take(&mut scenes.sources)) {
@@ -84,7 +129,7 @@ fn divided(images: Vec<(Image, Split, Array2<u8>)>, given: &str) -> (Vec<Image>,
     (kept, fold, note)
 }
 
-pub(super) fn from_dataset(recipe: &SegmentRecipe, folder: &Path, registry: Registry) -> anyhow::Result<Prepared> {
+fn from_dataset(recipe: &SegmentRecipe, folder: &Path, registry: Registry) -> anyhow::Result<Prepared> {
     let options = DatasetOptions {
         format: Some(Format::GeoBench),
         partition: recipe.data.partition.clone().unwrap_or_else(|| "default".into()),
@@ -153,7 +198,7 @@ fn stems(folder: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
     Ok(files)
 }
 
-pub(super) fn from_pairs(recipe: &SegmentRecipe, registry: Registry) -> anyhow::Result<Prepared> {
+fn from_pairs(recipe: &SegmentRecipe, registry: Registry) -> anyhow::Result<Prepared> {
     let legend = Legend::load(&recipe.beside(recipe.data.legend.as_deref().context("data.legend is missing")?)?)?;
     let positions: HashMap<u16, u8> = legend.classes.iter().zip(0u8..).map(|(c, k)| (c.id, k)).collect();
     let (mut images, mut warnings) = (Vec::new(), Vec::new());
