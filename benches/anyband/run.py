@@ -51,18 +51,18 @@ targets = "same-label"
 """
 COLOUR = [("rsicd", "{data}/rsicd-aid", "rgb"), ("rgb", "synthetic/rgb.json", "rgb")]
 OTHERS = [
-    ("sentinel-2", "synthetic/sentinel-2.json", "sentinel-2-l2a"),
-    ("sar", "synthetic/sar.json", "sar"),
+    ("sentinel-2", "synthetic/sentinel-2.json", "sentinel-2-land"),
+    ("sar", "synthetic/sar.json", "sar-land"),
     ("thermal", "synthetic/thermal.json", "thermal-8bit"),
-    ("heights", "synthetic/heights.json", "flair-aerial"),
-    ("terramind-s2", "terramind/sentinel-2.json", "sentinel-2-l2a"),
-    ("terramind-sar", "terramind/sar.json", "sentinel-1-rtc"),
+    ("heights", "synthetic/heights.json", "heights-land"),
+    ("terramind-s2", "terramind/sentinel-2.json", "sentinel-2-land"),
+    ("terramind-sar", "terramind/sar.json", "sar-land"),
     ("terramind-terrain", "terramind/terrain.json", "elevation"),
     ("hit-uav", "shards/hit-uav", None),
     ("bigearthnet-s2", "shards/bigearthnet-s2", None),
     ("bigearthnet-s1", "shards/bigearthnet-s1", None),
 ]
-LANDSAT = [("landsat", "synthetic/landsat.json", "landsat-8-l2"), ("landsat, colour only", "synthetic/landsat-rgb.json", "rgb")]
+LANDSAT = [("landsat", "synthetic/landsat.json", "landsat-8-land"), ("landsat, colour only", "synthetic/landsat-rgb.json", "rgb")]
 SCORED = [s for s in COLOUR + OTHERS[:7] + LANDSAT]
 
 
@@ -96,7 +96,6 @@ class Bench:
         for label, path, sensor in sets:
             text += f'[[data.set]]\nname = "{label}"\npath = "{path.format(data=self.args.data)}"\n'
             text += f'sensor = "{sensor}"\n' if sensor else ""
-            text += 'bands = ["nDSM"]\n' if label == "heights" else ""
         text += TOWER % (f'start = "{start}"\n' if start else "", epochs, rate)
         for teacher, conditional in teachers:
             text += f'\n[[distill]]\nteacher = "{teacher}"\nname = "{teacher.parent.name}-{teacher.name}"\nconditional = {str(conditional).lower()}\nhead = "maka"\n'
@@ -146,14 +145,14 @@ def dense(bench, seed, name):
         sensors = "sentinel-2-l2a,landsat-8-l2"
         bench.call(bench.folder / "dense.log", "synth", "--out", scenes, "--size", 192, "--gsd", 10, "--sensor", sensors, "--seed", 100, "--count", 6)
     for sensor, file in (
-        ("sentinel-2", "sentinel-2-l2a.tif:sensor=sentinel-2-l2a"),
-        ("sar", "sar.tif:sensor=sar"),
-        ("landsat", "landsat-8-l2.tif:sensor=landsat-8-l2"),
+        ("sentinel-2", "sentinel-2-l2a.tif:sensor=sentinel-2-land"),
+        ("sar", "sar.tif:sensor=sar-land"),
+        ("landsat", "landsat-8-l2.tif:sensor=landsat-8-land"),
     ):
         out = home / "dense" / f"{name}-{sensor}"
         recipe = out.with_suffix(".toml")
         recipe.parent.mkdir(parents=True, exist_ok=True)
-        text = f'kind = "segmentation"\nname = "{out.name}"\n\n[data]\nroot = "{scenes}"\nlegend = "{scenes}/scene-100/legend.toml"\n'
+        text = f'kind = "segmentation"\nname = "{out.name}"\n\n[data]\nroot = "{scenes}"\nlegend = "{scenes}/scene-100/legend.toml"\nsensors = "{bench.sensors}"\n'
         for k in range(100, 106):
             text += f'[[data.scene]]\nname = "scene-{k}"\ninputs = {{ image = "scene-{k}/{file}" }}\nlabels = "scene-{k}/labels.tif"\n'
         text += '[split]\nkind = "scenes"\ntest_scenes = ["scene-104", "scene-105"]\n'
@@ -224,7 +223,7 @@ def main():
         if "merge" in args.parts:
             towers["others"] = others = bench.train(seed, "others", OTHERS, 3, 3e-4, start)
             towers["merged"] = bench.merge(seed, "merged", (start, rgb, others), (0.9, 0.5))
-            check = ("--data", args.bench / "synthetic/sentinel-2.json", "--sensor", "sentinel-2-l2a", "--search", "zero-shot")
+            check = ("--data", args.bench / "synthetic/sentinel-2.json", "--sensor", "sentinel-2-land", "--sensors", bench.sensors, "--search", "zero-shot")
             towers["searched"] = bench.merge(seed, "searched", (start, rgb, others), (0.9, "search"), *check)
         distilled = [(n, c) for n, c in (("plain", False), ("maka", True)) if n in args.parts]
         if distilled:
@@ -233,7 +232,7 @@ def main():
             for name, conditional in distilled:
                 towers[name] = bench.train(seed, name, OTHERS[:2], 3, 3e-4, start, [(rgb, conditional), (photos, conditional)])
         for name, tower in towers.items():
-            found[name] = bench.score(tower)
+            found[name] = {} if name in ("start", "bare", "plain", "maka") else bench.score(tower)
         if distilled:
             for name in ("bare", *(n for n, _ in distilled)):
                 found[name] |= dense(bench, seed, name)
