@@ -176,6 +176,7 @@ pub fn fit(
             logit_scale: evaluated.logit_scale(),
             seconds: start.elapsed().as_secs_f64(),
             parts: IndexMap::new(),
+            figures: IndexMap::new(),
         });
         let best = run.best_epoch.checked_sub(1).and_then(|e| run.history[e].validation_oa);
         if validation_oa.is_none() || validation_oa > best {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use geoglot_core::atomic;
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -29,6 +29,9 @@ pub struct EpochRecord {
     /// Mean of each part of the loss before it is weighted, where it has several.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub parts: IndexMap<String, f64>,
+    /// What was measured after the epoch, 0–1.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub figures: IndexMap<String, f64>,
 }
 
 /// Writes `history.jsonl` and `history.csv` into `folder`, each whole.
@@ -39,7 +42,8 @@ pub fn write(folder: &Path, history: &[EpochRecord]) -> Result<()> {
     let mut lines = String::new();
     let mut table = String::from("epoch,loss,validation_oa,validation_miou,learning_rate,logit_scale,seconds");
     let parts: Vec<&String> = history.first().into_iter().flat_map(|e| e.parts.keys()).collect();
-    parts.iter().for_each(|name| table += &format!(",\"{}\"", name.replace('"', "\"\"")));
+    let figures: IndexSet<&String> = history.iter().flat_map(|e| e.figures.keys()).collect();
+    parts.iter().chain(&figures).for_each(|name| table += &format!(",\"{}\"", name.replace('"', "\"\"")));
     table.push('\n');
     for e in history {
         lines.push_str(&serde_json::to_string(e).expect("numbers are JSON"));
@@ -49,6 +53,7 @@ pub fn write(folder: &Path, history: &[EpochRecord]) -> Result<()> {
         let rest = format!("{},{},{:.3}", e.learning_rate, e.logit_scale, e.seconds);
         table.push_str(&format!("{},{},{oa},{miou},{rest}", e.epoch, e.loss));
         parts.iter().for_each(|name| table += &e.parts.get(*name).map_or(",".into(), |v| format!(",{v}")));
+        figures.iter().for_each(|name| table += &e.figures.get(*name).map_or(",".into(), |v| format!(",{v}")));
         table.push('\n');
     }
     atomic::write(&folder.join("history.jsonl"), lines.as_bytes())?;

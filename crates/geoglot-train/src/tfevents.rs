@@ -39,6 +39,7 @@ pub(crate) fn scalars(history: &[EpochRecord]) -> Vec<Scalar> {
             add("oa/validation", oa as f32);
         }
         e.parts.iter().for_each(|(name, value)| add(&format!("loss/{name}"), *value as f32));
+        e.figures.iter().for_each(|(name, value)| add(&format!("measured/{name}"), *value as f32));
         add("learning_rate", e.learning_rate as f32);
         later += e.seconds;
     }

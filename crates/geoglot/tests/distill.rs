@@ -237,6 +237,31 @@ fn the_variants_of_a_recipe_become_one_table_that_can_be_continued() {
 }
 
 #[test]
+fn training_measures_as_often_as_it_is_told() {
+    let work = work();
+    work.run("train recipe.toml --out plain").ok();
+    measured(&work);
+    work.edit("recipe.toml", "name = \"captions\"", "name = \"captions\"\nevery = 3");
+    let said = work.run("train recipe.toml --out out");
+    assert!(said.stderr.contains("captions R@1"), "{}", said.stderr);
+    said.ok();
+    let log = String::from_utf8(work.read("out/history.jsonl")).unwrap();
+    let found: Vec<Option<f64>> =
+        log.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["figures"]["captions R@1"].as_f64()).collect();
+    // Every third epoch, and the last.
+    assert!(found[..2] == [None, None] && found[2].is_some() && found.len() == 4, "{log}");
+    work.run("evaluate retrieval --model out --data captions.json --text-model hashed-words --no-tsne --out r").ok();
+    let rows = work.json("r/report.json")["sections"][0]["table"]["rows"].clone();
+    let row = |k: usize| rows[k]["values"][0]["value"].as_f64().unwrap();
+    let count = rows.as_array().unwrap().len();
+    let mean = (0..count).map(row).sum::<f64>() / count as f64;
+    assert!((found[3].unwrap() - mean).abs() < 1e-9, "{found:?} {rows}");
+    assert_eq!(work.read("out/model.safetensors"), work.read("plain/model.safetensors"));
+    assert!(!work.path("out/measured").exists());
+    assert!(String::from_utf8(work.read("out/history.csv")).unwrap().contains("\"captions R@1\""));
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_leaves_the_checkpoint_before_it() {
     let work = work();

@@ -65,7 +65,12 @@ pub struct Beginning<'a> {
     /// Further devices, which share each step: a batch is computed in parts, one or more a device, and the gradients are added. The teachers stay
     /// on theirs.
     pub devices: &'a [Device],
+    /// Asked after every epoch.
+    pub measure: Option<&'a Measure<'a>>,
 }
+
+/// Measures the tower after an epoch (from 1): names and figures for the history, nothing in epochs it leaves out.
+pub type Measure<'a> = dyn Fn(usize, &Contrast) -> Result<IndexMap<String, f64>, String> + 'a;
 
 /// As [`pretrain`], from the weights of another tower, and with teachers whose features the tower learns to give beside the texts. Their heads are part of the checkpoint and not
 /// of the trained tower; the parts of the loss are logged apart.
@@ -87,7 +92,7 @@ pub fn pretrain_with(
         Some(place) if place.resume => Checkpoint::load(place.folder, place.run)?,
         _ => None,
     };
-    let Beginning { start, teachers, devices } = beginning;
+    let Beginning { start, teachers, devices, measure } = beginning;
     let inputs = Inputs::bind(config, data)?;
     let lessons =
         teachers.iter().map(|t| Lesson::bind(t, config, data, &inputs.wavelengths)).collect::<Result<Vec<_>>>()?;
@@ -127,6 +132,12 @@ pub fn pretrain_with(
             ended = Ended::Interrupted;
             break;
         };
+        let seconds = start.elapsed().as_secs_f64();
+        let figures = match measure {
+            Some(measure) => measure(epoch + 1, &run.result().contrast.valid())
+                .map_err(|problem| PretrainError::Input(format!("measuring after epoch {}: {problem}", epoch + 1)))?,
+            None => IndexMap::new(),
+        };
         run.history.push(EpochRecord {
             epoch: epoch + 1,
             loss,
@@ -134,19 +145,16 @@ pub fn pretrain_with(
             validation_miou: None,
             learning_rate: options.rate(epoch * steps_per_epoch, run.steps),
             logit_scale: run.student.contrast.log_scale().exp(),
-            seconds: start.elapsed().as_secs_f64(),
+            seconds,
             parts,
+            figures,
         });
         observer.epoch(&run.history[epoch], options.epochs);
         if let Some(place) = keep {
             run.save(place)?;
         }
     }
-    let student = match &run.ema {
-        Some(mean) => unflatten(run.student, mean),
-        None => run.student,
-    };
-    Ok(Pretrained { model: student.contrast.valid(), history: run.history, ended, steps_per_epoch })
+    Ok(Pretrained { model: run.result().contrast.valid(), history: run.history, ended, steps_per_epoch })
 }
 
 /// Preprocessing and wavelengths of each modality.
@@ -187,6 +195,14 @@ struct Run {
 }
 
 impl Run {
+    /// The network that training has come to: the mean of the weights where one is kept.
+    fn result(&self) -> Student {
+        match &self.ema {
+            Some(mean) => unflatten(self.student.clone(), mean),
+            None => self.student.clone(),
+        }
+    }
+
     fn restore(self, checkpoint: Checkpoint, path: &Path) -> Result<Self> {
         let (student, optimizer) = restore(self.student, self.optimizer, &checkpoint, path)?;
         Ok(Self { student, optimizer, ema: checkpoint.ema, history: checkpoint.state.history, ..self })

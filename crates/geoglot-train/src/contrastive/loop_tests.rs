@@ -270,7 +270,7 @@ fn two_devices_train_the_weights_of_one() {
     let train = |chunk: usize, more: usize| {
         let recipe = recipe(&["train.epochs=3", "train.clip=1.0", &format!("train.chunk={chunk}")]);
         let more = vec![Device::flex(); more];
-        let beginning = Beginning { teachers: &teachers, devices: &more, start: None };
+        let beginning = Beginning { teachers: &teachers, devices: &more, ..Beginning::default() };
         let config = recipe.model.config(384);
         let trained = pretrain_with(beginning, &config, &data, &recipe.train, None, &device, &mut Silent).unwrap();
         (flatten(&trained.model), trained.history[2].loss)

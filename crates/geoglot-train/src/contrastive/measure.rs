@@ -1,4 +1,4 @@
-//! What `geoglot ablate` compares and measures (GeoLangBind, tables 7 and 11).
+//! What is measured in training and by `geoglot ablate`, and what that compares (GeoLangBind, tables 7 and 11).
 
 use geoglot_data::datasets::Split;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use crate::recipe::{RecipeError, Templates};
 /// A way to measure a tower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Measure {
+pub enum EvaluateKind {
     /// The class whose prompts are nearest.
     ZeroShot,
     /// Images and captions find one another.
@@ -24,7 +24,7 @@ pub enum Measure {
     Segmentation,
 }
 
-impl Measure {
+impl EvaluateKind {
     /// As recipes write it.
     pub fn name(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Measure {
 #[serde(deny_unknown_fields)]
 pub struct EvaluateSection {
     /// How.
-    pub protocol: Measure,
+    pub protocol: EvaluateKind,
     /// Name of the column; protocol and data when none is given.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
@@ -53,6 +53,9 @@ pub struct EvaluateSection {
     /// For segmentation: a recipe of `kind = "segmentation"` (relative to this one), whose tower and seed are replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,
+    /// Epochs between two measurements in training, which also measures the last epoch; only `geoglot ablate` measures when none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<usize>,
     /// Part that is scored; the test part when the set is divided, else everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
@@ -71,6 +74,16 @@ pub struct EvaluateSection {
 }
 
 impl EvaluateSection {
+    /// Whether training measures after `epoch` (from 1) of `epochs`.
+    pub fn due(&self, epoch: usize, epochs: usize) -> bool {
+        self.every.is_some_and(|n| epoch.is_multiple_of(n) || epoch == epochs)
+    }
+
+    /// Name of the column with the figure.
+    pub fn title(&self) -> String {
+        format!("{} {}", self.label(), self.metric())
+    }
+
     /// Name of the column.
     pub fn label(&self) -> String {
         if !self.name.is_empty() {
@@ -84,22 +97,26 @@ impl EvaluateSection {
     /// The figure that counts.
     pub fn metric(&self) -> &str {
         let usual = match self.protocol {
-            Measure::ZeroShot | Measure::Probe | Measure::Knn => "top-1",
-            Measure::Retrieval => "R@1",
-            Measure::Multilabel => "F1",
-            Measure::Segmentation => "mIoU",
+            EvaluateKind::ZeroShot | EvaluateKind::Probe | EvaluateKind::Knn => "top-1",
+            EvaluateKind::Retrieval => "R@1",
+            EvaluateKind::Multilabel => "F1",
+            EvaluateKind::Segmentation => "mIoU",
         };
         self.metric.as_deref().unwrap_or(usual)
     }
 
     /// What is wrong.
     pub(super) fn problem(&self) -> Option<String> {
-        let dense = self.protocol == Measure::Segmentation;
+        let dense = self.protocol == EvaluateKind::Segmentation;
         match () {
             () if dense && self.recipe.is_none() => {
                 Some("recipe is missing: a recipe of kind = \"segmentation\"".into())
             }
             () if dense && !matches!(self.metric(), "mIoU" | "OA") => Some("metric must be mIoU or OA".into()),
+            () if dense && self.every.is_some() => {
+                Some("every: a head has a training of its own; `geoglot ablate` measures it".into())
+            }
+            () if self.every == Some(0) => Some("every must be at least 1 epoch".into()),
             () if dense && self.data.is_some() => Some("data: the segmentation recipe names its own".into()),
             () if !dense && self.data.is_none() => Some("data is missing: a data set".into()),
             () if !dense && self.recipe.is_some() => Some("recipe is for protocol = \"segmentation\"".into()),
@@ -264,6 +281,8 @@ mod tests {
             ("protocol = 'segmentation'\ndata = 'a'", "recipe is missing"),
             ("protocol = 'segmentation'\nrecipe = 'a'\nmetric = 'F1'", "mIoU or OA"),
             ("protocol = 'knn'\ndata = 'a'\nrecipe = 'b'", "recipe is for"),
+            ("protocol = 'knn'\ndata = 'a'\nevery = 0", "at least 1"),
+            ("protocol = 'segmentation'\nrecipe = 'a'\nevery = 1", "every"),
             ("protocol = 'zero-shot'\ndata = 'a'\ntemplates = ['none']", "{c}"),
             (
                 "protocol = 'zero-shot'\ndata = 'a/b'\n[[evaluate]]\nprotocol = 'zero-shot'\ndata = 'c/b'",

@@ -64,7 +64,7 @@ pub struct PretrainRecipe {
     /// Teachers to learn from beside the texts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub distill: Vec<DistillSection>,
-    /// What `geoglot ablate` measures of every variant.
+    /// What is measured in training and by `geoglot ablate`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evaluate: Vec<EvaluateSection>,
     /// Variants `geoglot ablate` compares besides those that follow from the teachers.

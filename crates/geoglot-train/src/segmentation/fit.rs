@@ -116,6 +116,7 @@ pub fn fit_head(
             logit_scale: 1.0,
             seconds: start.elapsed().as_secs_f64(),
             parts: IndexMap::new(),
+            figures: IndexMap::new(),
         });
         let best = run.best_epoch.checked_sub(1).and_then(|e| run.history[e].validation_miou);
         if scores.is_none() || scores.map(|s| s.1) > best {

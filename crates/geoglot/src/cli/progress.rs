@@ -59,6 +59,8 @@ impl Observer for Progress {
         self.done += 1;
         let oa = record.validation_oa.map_or_else(String::new, |oa| format!(", validation OA {:.1} %", 100.0 * oa));
         let oa = record.validation_miou.map_or(oa.clone(), |v| format!("{oa}, mIoU {:.1} %", 100.0 * v));
+        let figures = record.figures.iter().map(|(name, v)| format!(", {name} {:.1} %", 100.0 * v));
+        let oa = oa + &figures.collect::<String>();
         let left = self.left(record.epoch, epochs);
         if self.bar.is_some() {
             self.note = format!("(epoch {} of {epochs}{oa}; at most {left} left)", record.epoch);

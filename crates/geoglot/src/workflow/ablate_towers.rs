@@ -1,27 +1,24 @@
 //! Ablations of an image–text recipe (GeoLangBind, tables 7 and 11): every variant trained once a seed, measured, and put into one table.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use burn::tensor::Device;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::measure::{Measurement, measurement};
 use super::merge::figure;
 use super::pretrain::{Prepared, pretrain};
-use super::protocols::{Protocol, ProtocolRequest, score_protocol};
+use super::protocols::score_protocol;
 use super::segment;
 use super::text;
 use crate::core::{Registry, RunManifest, atomic};
-use crate::data::datasets::DatasetOptions;
-use crate::eval::protocols::ProbeOptions;
 use crate::eval::report::slug;
-use crate::eval::{Bootstrap, Interval, Role};
+use crate::eval::{Interval, Role};
 use crate::models::mmlgnet::sha256;
 use crate::train::checkpoint::Checkpoint;
-use crate::train::contrastive::{EvaluateSection, Measure, PretrainRecipe, Variant};
-use crate::train::segmentation::SegmentRecipe;
+use crate::train::contrastive::{EvaluateSection, PretrainRecipe, Variant};
 use crate::train::{Observer, Silent};
 
 /// The table of an ablation, written as `ablation.json`, `ablation.csv` and `ablation.txt`.
@@ -159,7 +156,7 @@ pub fn ablate_towers(
         n => format!("Means over {n} trainings with seeds {seeds:?}; intervals: 95 %, Student's t. They hold what the seed changes, not what other test images would."),
     }];
     notes.extend(shared.warnings.iter().cloned());
-    let columns = recipe.evaluate.iter().map(|s| format!("{} {}", s.label(), s.metric())).collect();
+    let columns = recipe.evaluate.iter().map(EvaluateSection::title).collect();
     let table = TowerAblation { recipe: recipe.name.clone(), seeds, columns, rows, notes };
     run.seed = Some(recipe.train.seed);
     run.inputs.clone_from(&shared.bands);
@@ -220,63 +217,6 @@ fn one(
         figures.push(value);
     }
     Ok(TowerRun { seed: recipe.train.seed, model: scores.model, loss: scores.loss, figures })
-}
-
-/// What a section asks for.
-enum Measurement {
-    Protocol(Box<ProtocolRequest>),
-    Dense(Box<SegmentRecipe>),
-}
-
-/// A section with its paths and templates resolved, for the model in `folder`.
-fn measurement(
-    recipe: &PretrainRecipe,
-    section: &EvaluateSection,
-    folder: &Path,
-    seed: u64,
-    registry: &Registry,
-) -> anyhow::Result<Measurement> {
-    let protocol = match section.protocol {
-        Measure::ZeroShot => Protocol::ZeroShot,
-        Measure::Retrieval => Protocol::Retrieval,
-        Measure::Multilabel => Protocol::Multilabel,
-        Measure::Probe => Protocol::Probe,
-        Measure::Knn => Protocol::Knn,
-        Measure::Segmentation => {
-            let path = recipe.beside(section.recipe.as_deref().unwrap_or_default())?;
-            let tower = toml::Value::from(std::path::absolute(folder)?.display().to_string());
-            let set = [format!("model.tower={tower}"), format!("train.seed={seed}")];
-            return Ok(Measurement::Dense(Box::new(SegmentRecipe::load(&path, &set)?)));
-        }
-    };
-    let data = recipe.below_root(section.data.as_deref().unwrap_or_default())?;
-    if !data.exists() {
-        bail!("{}: no such data set", data.display());
-    }
-    Ok(Measurement::Protocol(Box::new(ProtocolRequest {
-        protocol,
-        model: folder.display().to_string(),
-        data,
-        dataset: DatasetOptions {
-            sensor: section.sensor.clone(),
-            layout: section.layout.clone(),
-            registry: Arc::new(registry.clone()),
-            ..DatasetOptions::default()
-        },
-        split: section.split,
-        templates: section.templates.as_ref().unwrap_or(&recipe.text.templates).resolve()?,
-        text_model: Some(recipe.text.tower.clone()),
-        batch: 32,
-        threshold: None,
-        neighbours: 5,
-        probe: ProbeOptions::default(),
-        divide: (0.1, 0.2),
-        bootstrap: Bootstrap::default(),
-        scenes: Vec::new(),
-        prompts: Vec::new(),
-        tsne: false,
-        save_embeddings: false,
-    })))
 }
 
 /// The figure of a section for the model in `folder`.

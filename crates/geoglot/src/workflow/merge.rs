@@ -217,7 +217,7 @@ fn find(
 }
 
 /// The folder of the model that is being tried; removed at the end, however that comes.
-struct Candidate(PathBuf);
+pub(super) struct Candidate(pub(super) PathBuf);
 
 impl Drop for Candidate {
     fn drop(&mut self) {

@@ -16,6 +16,7 @@ pub mod evaluate;
 pub mod fold;
 pub mod images;
 pub mod map;
+mod measure;
 pub mod merge;
 pub mod picture;
 pub mod prepare;

@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use burn::tensor::Device;
-use indexmap::IndexSet;
+use indexmap::{IndexMap, IndexSet};
 use ndarray::Array2;
 
+use super::measure::{Measurement, measurement};
+use super::merge::{Candidate, figure};
+use super::protocols::score_protocol;
 use crate::core::{BandUse, Registry, RunManifest, atomic, prompt};
 use crate::data::datasets::{Dataset, DatasetOptions, Item, Split};
 use crate::data::shards::{OnFault, ReadOptions, ShardFolder, ShardIndex, WriteOptions, annotate};
@@ -17,8 +20,8 @@ use crate::models::mmlgnet::sha256;
 use crate::models::text::{SpaceId, TextTower};
 use crate::models::vision::{ImageOptions, TowerFiles, VisionConfig, load_image_tower};
 use crate::train::contrastive::{
-    Beginning, DatasetImages, DistillSection, ImageSet, Images, Modality, Precomputed, PretrainData, PretrainRecipe,
-    Pretrained, ShardImages, Teacher, pretrain_with, save_tower,
+    Beginning, Contrast, DatasetImages, DistillSection, ImageSet, Images, Measure, Modality, Precomputed, PretrainData,
+    PretrainRecipe, Pretrained, ShardImages, Teacher, pretrain_with, save_tower,
 };
 use crate::train::{Ended, Observer, RunFolder};
 
@@ -36,6 +39,8 @@ pub struct Prepared {
     pub space: SpaceId,
     /// What identifies texts and tower.
     fingerprint: String,
+    /// Sensors.
+    registry: Registry,
     /// How bands were bound.
     pub bands: Vec<BandUse>,
     /// What the user should know about the sets.
@@ -110,7 +115,8 @@ impl Prepared {
         let features = tower.encode(&list)?;
         let fingerprint = sha256(format!("{} {}", tower.fingerprint(), list.join("\n")).as_bytes());
         let space = tower.space().clone();
-        Ok(Self { sets, texts, features, owned, space, fingerprint, bands, warnings })
+        let registry = registry.clone();
+        Ok(Self { sets, texts, features, owned, space, fingerprint, registry, bands, warnings })
     }
 
     /// The data as the training loop takes it.
@@ -325,13 +331,32 @@ pub fn pretrain(
     let start = start(recipe)?;
     let id = prepared.run_id(recipe, start.as_ref(), &teachers)?;
     let place = RunFolder { folder: out, run: &id, resume };
-    let beginning = Beginning { start: start.as_ref(), teachers: &teachers, devices };
+    let measured = Candidate(out.join("measured"));
+    let due = recipe.evaluate.iter().filter(|s| s.every.is_some());
+    let requests = due.map(|s| Ok((s, measurement(recipe, s, &measured.0, recipe.train.seed, &prepared.registry)?)));
+    let requests = requests.collect::<anyhow::Result<Vec<_>>>()?;
+    let license = recipe.model.license.as_deref();
+    let measure = |epoch: usize, model: &Contrast| -> anyhow::Result<IndexMap<String, f64>> {
+        let mut figures = IndexMap::new();
+        for (section, asked) in requests.iter().filter(|r| r.0.due(epoch, recipe.train.epochs)) {
+            let Measurement::Protocol(asked) = asked else { continue };
+            if figures.is_empty() {
+                save_tower(&measured.0, model, &config, &prepared.space, license)?;
+            }
+            let (scored, _) = score_protocol(asked, device, &mut |_, _, _| {})?;
+            figures.insert(section.title(), figure(&scored, section.metric())?.value);
+        }
+        Ok(figures)
+    };
+    let measure = |epoch: usize, model: &Contrast| measure(epoch, model).map_err(|e| format!("{e:#}"));
+    let measure: Option<&Measure<'_>> = if requests.is_empty() { None } else { Some(&measure) };
+    let beginning = Beginning { start: start.as_ref(), teachers: &teachers, devices, measure };
     let trained = pretrain_with(beginning, &config, &prepared.data(), &recipe.train, Some(place), device, observer)?;
     run.stage("train");
     if trained.ended == Ended::Interrupted {
         bail!("interrupted after {} epochs; continue with the same command and --resume", trained.history.len());
     }
-    let hash = save_tower(out, &trained.model, &config, &prepared.space, recipe.model.license.as_deref())
+    let hash = save_tower(out, &trained.model, &config, &prepared.space, license)
         .with_context(|| out.display().to_string())?;
     run.seed = Some(recipe.train.seed);
     run.inputs.clone_from(&prepared.bands);
@@ -341,6 +366,9 @@ pub fn pretrain(
     run.results.insert("steps".into(), steps.into());
     run.results.insert("seconds per step".into(), (seconds / steps.max(1) as f64).into());
     run.results.insert("last loss".into(), trained.history.last().map(|e| e.loss).into());
+    for (name, value) in trained.history.last().into_iter().flat_map(|e| &e.figures) {
+        run.results.insert(name.clone(), (*value).into());
+    }
     for (name, value) in trained.history.last().into_iter().flat_map(|e| &e.parts) {
         run.results.insert(format!("last loss, {name}"), (*value).into());
     }
