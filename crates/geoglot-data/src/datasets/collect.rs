@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use geoglot_core::small_file;
 
 use super::error::{Error, Result};
+use super::format::Format;
 use super::item::{Item, Labelling, Split};
 use super::nomenclature::Nomenclature;
 use super::options::DatasetOptions;
@@ -173,14 +174,14 @@ impl<'a> Collector<'a> {
     }
 
     /// The data set.
-    pub(super) fn finish(mut self) -> Result<Self> {
+    pub(super) fn finish(mut self, format: Format) -> Result<Self> {
         if self.faults > MOST_WARNINGS {
             self.warnings.push(format!("left out: {} further records", self.faults - MOST_WARNINGS));
         }
         if self.items.is_empty() {
             let problem = match self.warnings.first() {
                 Some(first) => format!("no usable item is left; {first}"),
-                None => format!("holds no item ({})", self.format.describe()),
+                None => format!("holds no item ({})", format.describe()),
             };
             return Err(Error::layout(self.root, problem));
         }

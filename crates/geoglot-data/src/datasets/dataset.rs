@@ -49,7 +49,7 @@ impl Dataset {
             Format::BigEarthNetV2 => bigearthnet::collect_v2(&path, &mut collector)?,
             Format::GeoBench => geobench::collect(&path, &mut collector)?,
         }
-        let collected = collector.finish()?;
+        let collected = collector.finish(format)?;
         Ok(Self {
             format,
             root: collected.root,

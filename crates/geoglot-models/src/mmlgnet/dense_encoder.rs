@@ -324,16 +324,3 @@ enum RowVariant {
     Second,
     Interior,
 }
-
-vectorised! {
-    /// From the kernel groups a, b, c, d to the variants: interior (in a), top (in c → b's place), left; d is the corner already.
-    fn variants(a: &mut [f32], b: &mut [f32], c: &mut [f32], d: &[f32]) {
-        for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
-            let top = *c + d;
-            let left = *b + d;
-            *a += *b + top;
-            *b = top;
-            *c = left;
-        }
-    }
-}

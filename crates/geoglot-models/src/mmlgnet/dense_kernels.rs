@@ -6,6 +6,19 @@ use super::product::vectorised;
 pub(super) const LANES: usize = 16;
 
 vectorised! {
+    /// From the kernel groups a, b, c, d to the variants: interior (in a), top (in c → b's place), left; d is the corner already.
+    fn variants(a: &mut [f32], b: &mut [f32], c: &mut [f32], d: &[f32]) {
+        for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
+            let top = *c + d;
+            let left = *b + d;
+            *a += *b + top;
+            *b = top;
+            *c = left;
+        }
+    }
+}
+
+vectorised! {
     /// Maximum of four cells, bias, ReLU, for the columns of one parity: `to` is [columns, C1], `rows` are (upper left, upper right, lower left,
     /// lower right) variants, of which the right ones are read one pixel further.
     fn pool_1(to: &mut [f32], rows: [&[f32]; 4], parity: usize, bias: &[f32]) {

@@ -129,6 +129,7 @@ pub fn open(path: &Path, options: &SourceOptions) -> Result<ArraySource> {
 
 #[cfg(test)]
 mod tests {
+    use super::list::MATRIX;
     use super::*;
     use proptest::prelude::*;
     use std::io::{Cursor, Write};

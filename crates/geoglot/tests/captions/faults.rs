@@ -1,6 +1,7 @@
 //! Labels and recipes that are refused.
 
-use crate::common::Work;
+use geoglot::core::Grid;
+
 use crate::{LEGEND, grid, land, manifest, write};
 
 #[test]

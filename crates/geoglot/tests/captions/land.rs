@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::Work;
-use crate::{assert_sound, land, manifest, write};
+use crate::{assert_sound, land, manifest};
 
 #[test]
 fn land_cover_is_worded_truly_and_the_same_way_every_time() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::Work;
+use crate::common::{Ran, Work};
 use crate::{assert_sound, land, manifest};
 
 /// A server that answers each request with what `answer` says of its number (from 0) and body: status and text. Keeps the requests.
@@ -75,13 +75,13 @@ fn wants_short(body: &Value) -> bool {
     body["messages"][1]["content"].as_str().unwrap().starts_with("Shorten")
 }
 
-fn with_model(work: &Work, url: &str, more: &str) -> common::Ran {
+fn with_model(work: &Work, url: &str, more: &str) -> Ran {
     let line = format!(
         "caption recipe.toml --out out --set endpoint.url={url} --set endpoint.model=stub --set endpoint.timeout_seconds=20 --set endpoint.attempts=2 --set paraphrases=1 {more}"
     );
     let mut command = work.command(&line);
     command.env("STUB_KEY", "secret-word");
-    common::Ran::new(command)
+    Ran::new(command)
 }
 
 #[test]

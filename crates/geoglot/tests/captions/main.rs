@@ -14,8 +14,6 @@ use common::Work;
 use geoglot::core::{Affine, Crs, Grid};
 use geoglot::data::captions::{CaptionedImage, check_caption, read_manifest, word_count};
 
-use serde_json::{Value, json};
-
 const LEGEND: &str = "[[class]]\nid = 1\nname = \"water\"\n[[class]]\nid = 2\nname = \"trees\"\n[[class]]\nid = 3\nname = \"Built area\"\n";
 const LAND: &str = "name = \"land\"\nkind = \"land-cover\"\nimage = \"aerial image\"\nimages = \"img/{id}.tif:sensor=rgb\"\nlabels = \"lab/{id}.tif\"\nlegend = \"legend.toml\"\n";
 

@@ -1,12 +1,12 @@
 //! The subsets of the paper and real images.
 
-use geoglot::data::captions::{CaptionedImage, Kind};
+use geoglot::data::captions::Kind;
 use geoglot::raster::{RasterSpec, RasterWriter, SampleType};
 use ndarray::Array3;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::common::Work;
-use crate::{assert_sound, grid, manifest, write};
+use crate::common::{Ran, Work, recipe};
+use crate::{assert_sound, grid, manifest};
 
 /// A GeoTIFF of bytes, as FLAIR's.
 fn bytes(work: &Work, name: &str, bands: usize, value: impl Fn(usize, usize, usize) -> f32) {
@@ -76,7 +76,7 @@ fn the_papers_eight_subsets_have_recipes_that_run() {
         assert_eq!(geoglot::workflow::captions::load(&path, &[]).unwrap().recipe.kind, kind, "{name}");
         let mut command = work.command("caption --out out");
         command.arg(&path).env(variable, work.path("."));
-        common::Ran::new(command).ok();
+        Ran::new(command).ok();
         let images = manifest(&work);
         assert_sound(&images);
         let all = images[0].short.iter().chain(&images[0].long).map(|t| t.to_lowercase());
@@ -115,7 +115,7 @@ fn real_images_are_captioned() {
         }
         let mut command = work.command("caption --out out");
         command.arg(recipe(&format!("captions/{name}.toml"))).env("GEOGLOT_DATA", &data);
-        common::Ran::new(command).ok();
+        Ran::new(command).ok();
         let images = manifest(&work);
         assert!(images.len() >= count, "{name}: {}", images.len());
         assert_sound(&images);
