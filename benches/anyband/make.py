@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the small any-band benchmark: tiles of seven modalities with captions and classes, as lists that `geoglot train` and `evaluate` read.
+"""Makes the small any-band benchmark: tiles of many modalities with captions and classes, as lists that `geoglot train` and `evaluate` read.
 
     python benches/anyband/make.py --data DATA --out out/anyband [--geoglot target/release/geoglot]
 
@@ -36,6 +36,7 @@ MODALITIES = {
     "thermal": ("thermal infrared image", "thermal-8bit", ["TIR"]),
     "heights": ("height map", "flair-aerial", ["nDSM"]),
     "landsat": ("Landsat image", "landsat-8-l2", None),
+    "landsat-reflective": ("Landsat image", "landsat-8-l2", None),
     "landsat-rgb": ("Landsat image", "rgb", ["red", "green", "blue"]),
 }
 SENSORS = Path(__file__).resolve().parent / "sensors.toml"
@@ -87,6 +88,7 @@ def modalities_of(scene):
         "thermal": (thermal, ["TIR"]),
         "heights": (heights, ["nDSM"]),
         "landsat": (l8, l8_names),
+        "landsat-reflective": (l8[:7], l8_names[:7]),
         "landsat-rgb": (landsat_rgb, ["red", "green", "blue"]),
     }
 

@@ -62,7 +62,11 @@ OTHERS = [
     ("bigearthnet-s2", "shards/bigearthnet-s2", None),
     ("bigearthnet-s1", "shards/bigearthnet-s1", None),
 ]
-LANDSAT = [("landsat", "synthetic/landsat.json", "landsat-8-land"), ("landsat, colour only", "synthetic/landsat-rgb.json", "rgb")]
+LANDSAT = [
+    ("landsat", "synthetic/landsat.json", "landsat-8-land"),
+    ("landsat, reflective", "synthetic/landsat-reflective.json", "landsat-8-land"),
+    ("landsat, colour only", "synthetic/landsat-rgb.json", "rgb"),
+]
 SCORED = [s for s in COLOUR + OTHERS[:7] + LANDSAT]
 
 
@@ -147,7 +151,6 @@ def dense(bench, seed, name):
     for sensor, file in (
         ("sentinel-2", "sentinel-2-l2a.tif:sensor=sentinel-2-land"),
         ("sar", "sar.tif:sensor=sar-land"),
-        ("landsat", "landsat-8-l2.tif:sensor=landsat-8-land"),
     ):
         out = home / "dense" / f"{name}-{sensor}"
         recipe = out.with_suffix(".toml")
@@ -155,8 +158,8 @@ def dense(bench, seed, name):
         text = f'kind = "segmentation"\nname = "{out.name}"\n\n[data]\nroot = "{scenes}"\nlegend = "{scenes}/scene-100/legend.toml"\nsensors = "{bench.sensors}"\n'
         for k in range(100, 106):
             text += f'[[data.scene]]\nname = "scene-{k}"\ninputs = {{ image = "scene-{k}/{file}" }}\nlabels = "scene-{k}/labels.tif"\n'
-        text += '[split]\nkind = "scenes"\ntest_scenes = ["scene-104", "scene-105"]\n'
-        text += f'[model]\ntower = "{home / name}"\ntile = 32\nstride = 16\nchannels = 48\nauxiliary = 0\nscales = [1, 2]\n[train]\nepochs = 8\nbatch = 16\nlearning_rate = 1e-3\n'
+        text += '[split]\nkind = "scenes"\ntest_scenes = ["scene-104", "scene-105"]\nat_most = 1500\n'
+        text += f'[model]\ntower = "{home / name}"\ntile = 32\nstride = 32\nchannels = 32\nauxiliary = 0\nscales = [1, 2]\n[train]\nepochs = 8\nbatch = 16\nlearning_rate = 1e-3\n'
         recipe.write_text(text)
         if not (out / "report.json").exists():
             bench.call(out.with_suffix(".log"), "evaluate", recipe, "--out", out, "--seed", seed)
