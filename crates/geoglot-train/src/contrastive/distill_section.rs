@@ -49,7 +49,7 @@ pub struct DistillSection {
     /// `train.crop = [1, 1]` and `train.turns = false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<String>,
-    /// Features of whole images lie in the shards, where [`Precomputed`] put them (`geoglot shards teach`); as for a cache, crops and turns
+    /// Features of whole images lie in the shards, where [`Precomputed`](super::Precomputed) put them (`geoglot shards teach`); as for a cache, crops and turns
     /// must be off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stored: bool,

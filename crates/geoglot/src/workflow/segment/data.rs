@@ -73,7 +73,7 @@ impl Prepared {
         self.images.len()
     }
 
-    /// True without images; [`prepare`] never returns such data.
+    /// True without images; `prepare` never returns such data.
     pub fn is_empty(&self) -> bool {
         self.images.is_empty()
     }
