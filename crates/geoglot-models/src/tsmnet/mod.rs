@@ -11,12 +11,18 @@
 //! texts) instead of one channel a class, which would tie the network to one vocabulary; norms of the fusion are layer norms.
 //! The paper's text asks for Adam with a learning rate of 0.1, which does not train; the published code's AdamW with 1e-4 does.
 
+mod card;
 mod config;
 mod first;
 mod loss;
+mod model;
 mod network;
+mod sweep;
 
+pub use card::{INPUTS, InputCard, TextCard, TsmNetCard, load_card, save};
 pub use config::{Fusion, Modality, TextUse, TsmNetConfig, Variant, clip_like};
 pub use first::initial;
 pub use loss::Losses;
+pub use model::{Told, TsmNetModel, Words};
 pub use network::{Answer, Branch, Fused, FusionLevel, Layers, TEMPERATURE, TsmNet, grids};
+pub use sweep::{FeatureFolder, PairReader, PairTile};
