@@ -21,7 +21,7 @@ mod sweep;
 
 pub use card::{INPUTS, InputCard, TextCard, TsmNetCard, load_card, save};
 pub use config::{Fusion, Modality, TextUse, TsmNetConfig, Variant, clip_like};
-pub use first::initial;
+pub use first::{begin_with, initial, published_tower};
 pub use loss::Losses;
 pub use model::{Told, TsmNetModel, Words};
 pub use network::{Answer, Branch, Fused, FusionLevel, Layers, TEMPERATURE, TsmNet, grids};

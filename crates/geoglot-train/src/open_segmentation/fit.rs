@@ -168,7 +168,8 @@ pub fn fit_network(
     let batch = options.batch.min(data.train.len());
     let sampler = BatchSampler::new(data.train.len(), batch, seeds.value("batches"))?;
     let per_epoch = (data.train.len() / batch).max(1);
-    let network = number_parameters(start.to_device(&autodiff));
+    // Weights moved to another device would not be leaves of a graph; those of a network made there are.
+    let network = number_parameters(unflatten(start.config().init(&autodiff), &flatten(&start)));
     let adam = FusedAdamConfig::new().with_decoupled_decay(options.weight_decay);
     let texts = match data.texts {
         ClassTexts::Prompted(encoder) => ClassTexts::Prompted(encoder.clone().on(&autodiff)),

@@ -10,9 +10,8 @@ use geoglot::workflow::text;
 
 use super::common::{Usage, interrupt_flag};
 use super::progress::Progress;
-use super::protocols;
-use super::segmentation;
 use super::train::{RecipeArgs, print_bands, print_warnings};
+use super::{open_segmentation, protocols, segmentation};
 
 /// Arguments of `evaluate`.
 #[derive(Debug, ClapArgs)]
@@ -40,6 +39,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 fn evaluate_recipe(args: RecipeArgs, json: bool) -> anyhow::Result<()> {
     if let Some(recipe) = args.load_segmentation()? {
         return segmentation::evaluate(&args, &recipe, json);
+    }
+    if let Some(recipe) = open_segmentation::load(&args)? {
+        return open_segmentation::evaluate(&args, &recipe, json);
     }
     let device = args.device.open()?;
     let mut run = RunManifest::start("evaluate");

@@ -12,7 +12,7 @@ use geoglot::workflow::text;
 
 use super::common::{DeviceArg, Usage, interrupt_flag};
 use super::progress::Progress;
-use super::segmentation;
+use super::{open_segmentation, segmentation};
 
 /// What every command with a recipe takes.
 #[derive(Debug, Clone, ClapArgs)]
@@ -78,6 +78,9 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(recipe) = args.recipe.load_segmentation()? {
         return segmentation::train(&args.recipe, &recipe, args.fold);
+    }
+    if let Some(recipe) = open_segmentation::load(&args.recipe)? {
+        return open_segmentation::train(&args.recipe, &recipe, args.fold);
     }
     let device = args.recipe.device.open()?;
     let mut run = RunManifest::start("train");

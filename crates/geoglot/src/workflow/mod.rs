@@ -15,6 +15,7 @@ pub mod fold;
 pub mod images;
 pub mod map;
 pub mod merge;
+pub mod open_segment;
 pub mod picture;
 pub mod prepare;
 pub mod pretrain;
