@@ -475,8 +475,9 @@ fn answer(
     let present: Vec<[bool; 2]> = pairs.iter().map(|p| [0, 1].map(|m| has[m] && p.images[m].is_some())).collect();
     let layers = [0, 1].map(|m| {
         let branch = branches[m].as_ref()?;
-        // A network of one modality has to look at something.
-        if config.modality == Modality::Both && !present.iter().any(|p| p[m]) {
+        // One that no image has is not encoded, as long as there is the other one.
+        let others = config.modality == Modality::Both && present.iter().any(|p| p[1 - m]);
+        if others && !present.iter().any(|p| p[m]) {
             return None;
         }
         let c = config.bands[m];
