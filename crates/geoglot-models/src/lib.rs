@@ -6,6 +6,7 @@
 //! * [`geolangbind`]: bands bound by wavelength, image and text tower as one model;
 //! * [`mmlgnet`]: land cover from several sensors aligned with text, trained patch by patch, mapped densely;
 //! * [`segmentation`]: UPerNet heads on frozen image towers, whole scenes tile by tile with blended seams;
+//! * [`tsmnet`]: optical and SAR images to maps of any classes, with descriptions of scenes;
 //! * [`hub`]: the registry of known models, where they lie on this machine, and how to fetch and check them.
 //!
 //! Every model is a folder of a config and weights. A tower names its embedding space ([`text::SpaceId`]), so that vectors
@@ -19,6 +20,7 @@ mod initial;
 pub mod mmlgnet;
 pub mod segmentation;
 pub mod text;
+pub mod tsmnet;
 pub mod vision;
 
 pub use error::{Error, Result};

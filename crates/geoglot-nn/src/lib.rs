@@ -6,6 +6,7 @@ pub mod conv_block;
 pub mod embedding;
 mod layers;
 pub mod losses;
+pub mod multimodal;
 pub mod ops;
 pub mod segmentation;
 pub mod transformer;

@@ -87,6 +87,14 @@ impl Footprints {
         Ok(ring)
     }
 
+    /// Longitude and latitude of a pixel's upper left corner, in degrees.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the projection has no answer.
+    pub fn corner(&self, col: usize, row: usize) -> Result<[f64; 2]> {
+        self.position(col as f64, row as f64)
+    }
+
     /// Longitude and latitude of a (fractional) column and row.
     fn position(&self, col: f64, row: f64) -> Result<[f64; 2]> {
         let (mut lon, mut lat) = self.grid.transform.apply(col, row);

@@ -4,7 +4,7 @@
 //! 1. A [`Recipe`] names data, split, preprocessing, model, text tower and training options.
 //! 2. [`fit`] trains on normalised scenes and a split, telling an [`Observer`] what happens.
 //! 3. [`checkpoint::Checkpoint`] is written after each epoch; a run continued from it ends with the same weights.
-//! 4. [`contrastive`] trains any-band image towers, [`segmentation`] decode heads on frozen ones, [`merge`] makes one tower of several.
+//! 4. [`contrastive`] trains any-band image towers, [`segmentation`] decode heads on frozen ones, [`open_segmentation`] TSMNet, [`merge`] makes one tower of several.
 //! 5. [`history`] and [`tfevents`] log every epoch as JSON lines, CSV and for TensorBoard.
 #![warn(missing_docs)]
 
@@ -17,6 +17,7 @@ mod flat;
 pub mod history;
 pub mod merge;
 mod objective;
+pub mod open_segmentation;
 mod optimise;
 pub mod recipe;
 pub mod segmentation;

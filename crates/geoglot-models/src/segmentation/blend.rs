@@ -129,6 +129,46 @@ impl Strip {
     }
 }
 
+/// A tile's first column, its scores [K, tile, tile] and where it has data.
+pub(crate) type Scored = (usize, Array3<f32>, Array2<bool>);
+
+/// Goes over a scene of `size` (rows, columns) in square tiles and hands out every pixel once, in blocks of `classes` layers. `score` gets a
+/// first row and first columns; overlapping tiles are averaged with weights that fall along half a cosine to nearly zero at their borders.
+///
+/// # Errors
+/// What `score` and `done` say; [`Error::Input`] for a stride of 0 or above the tile's side.
+pub(crate) fn sweep<E: From<Error>>(
+    (tile, classes): (usize, usize),
+    (height, width): (usize, usize),
+    options: &PredictOptions,
+    mut score: impl FnMut(usize, &[usize]) -> Result<Vec<Scored>>,
+    mut done: impl FnMut(Block) -> Result<(), E>,
+) -> Result<(), E> {
+    if options.stride == 0 || options.stride > tile {
+        let stride = options.stride;
+        return Err(Error::Input(format!("stride {stride}: give 1 to {tile} pixels, the tile's side")).into());
+    }
+    let weights = cosine_weights(tile);
+    let (rows, columns) = (starts(height, tile, options.stride), starts(width, tile, options.stride));
+    let strip = (options.memory / (4 * classes * tile)).max(2 * tile).min(width);
+    for start in (0..width).step_by(strip) {
+        let mut strip = Strip::new(start..(start + strip).min(width), classes, tile);
+        let inside: Vec<usize> =
+            columns.iter().copied().filter(|c| *c < strip.columns.end && c + tile > strip.columns.start).collect();
+        for (k, &row) in rows.iter().enumerate() {
+            for some in inside.chunks(options.batch.max(1)) {
+                for (col, scores, mask) in score(row, some)? {
+                    strip.add(col, scores.view(), &mask, &weights);
+                }
+            }
+            let next = rows.get(k + 1).copied().unwrap_or(height);
+            // The last tiles may reach beyond a scene that is smaller than a tile.
+            done(strip.finish(next - row))?;
+        }
+    }
+    Ok(())
+}
+
 impl Segmenter<'_> {
     /// Goes over a scene of `height` × `width` pixels and hands out every pixel once, in blocks. Overlapping tiles are averaged with
     /// weights that fall along half a cosine to nearly zero at their borders; tiles without any data are not looked at.
@@ -138,42 +178,15 @@ impl Segmenter<'_> {
     pub fn predict<E: From<Error>>(
         &self,
         reader: &dyn TileReader,
-        (height, width): (usize, usize),
+        size: (usize, usize),
         options: &PredictOptions,
-        mut done: impl FnMut(Block) -> Result<(), E>,
+        done: impl FnMut(Block) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (tile, classes) = (self.card.tile, self.card.head.classes);
-        if options.stride == 0 || options.stride > tile {
-            let stride = options.stride;
-            return Err(Error::Input(format!("stride {stride}: give 1 to {tile} pixels, the tile's side")).into());
-        }
-        let weights = cosine_weights(tile);
-        let (rows, columns) = (starts(height, tile, options.stride), starts(width, tile, options.stride));
-        let strip = (options.memory / (4 * classes * tile)).max(2 * tile).min(width);
-        for start in (0..width).step_by(strip) {
-            let mut strip = Strip::new(start..(start + strip).min(width), classes, tile);
-            let inside: Vec<usize> =
-                columns.iter().copied().filter(|c| *c < strip.columns.end && c + tile > strip.columns.start).collect();
-            for (k, &row) in rows.iter().enumerate() {
-                for some in inside.chunks(options.batch.max(1)) {
-                    self.add_tiles(reader, row, some, &weights, &mut strip)?;
-                }
-                let next = rows.get(k + 1).copied().unwrap_or(height);
-                // The last tiles may reach beyond a scene that is smaller than a tile.
-                done(strip.finish(next - row))?;
-            }
-        }
-        Ok(())
+        let shape = (self.card.tile, self.card.head.classes);
+        sweep(shape, size, options, |row, columns| self.score_tiles(reader, row, columns), done)
     }
 
-    fn add_tiles(
-        &self,
-        reader: &dyn TileReader,
-        row: usize,
-        columns: &[usize],
-        weights: &[f32],
-        strip: &mut Strip,
-    ) -> Result<()> {
+    fn score_tiles(&self, reader: &dyn TileReader, row: usize, columns: &[usize]) -> Result<Vec<Scored>> {
         let mut tiles = Vec::new();
         for &col in columns {
             let (pixels, mask) = reader.read(row, col, self.card.tile).map_err(Error::Scene)?;
@@ -181,16 +194,14 @@ impl Segmenter<'_> {
                 tiles.push((col, pixels, mask));
             }
         }
-        let Some((_, first, _)) = tiles.first() else { return Ok(()) };
+        let Some((_, first, _)) = tiles.first() else { return Ok(Vec::new()) };
         let (c, h, w) = first.dim();
         let values: Vec<f32> = tiles.iter().flat_map(|(_, pixels, _)| pixels.iter().copied()).collect();
         let pixels = Tensor::from_data(TensorData::new(values, [tiles.len(), c, h, w]), self.tower.device());
         let bands = self.card.bands.iter().map(|b| b.band.clone()).collect();
         let probabilities = self.probabilities(&ImageBatch::preprocessed(pixels, bands))?;
-        for ((col, _, mask), probabilities) in tiles.iter().zip(probabilities.outer_iter()) {
-            strip.add(*col, probabilities, mask, weights);
-        }
-        Ok(())
+        let each = tiles.into_iter().zip(probabilities.outer_iter());
+        Ok(each.map(|((col, _, mask), probabilities)| (col, probabilities.to_owned(), mask)).collect())
     }
 }
 

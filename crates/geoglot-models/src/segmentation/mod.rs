@@ -15,6 +15,7 @@ mod segmenter;
 mod taps;
 
 pub use blend::{Block, PredictOptions, TileReader};
+pub(crate) use blend::{Scored, sweep};
 pub use card::{InputBand, SegmenterCard, load_segmenter_card, save_segmenter};
 pub use published::load_published_head;
 pub use segmenter::{Segmenter, initial_head};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array2, ArrayView1};
 use sha2::{Digest, Sha256};
 
-use super::{SpaceId, TextTower};
+use super::{PromptEncoder, SpaceId, TextTower};
 use crate::error::{Error, Result};
 use crate::hub::hex;
 
@@ -47,6 +47,18 @@ impl TextTower for CachedTower {
 
     fn fingerprint(&self) -> &str {
         self.inner.fingerprint()
+    }
+
+    fn states_width(&self) -> usize {
+        self.inner.states_width()
+    }
+
+    fn states(&self, texts: &[String]) -> Result<Vec<Array2<f32>>> {
+        self.inner.states(texts)
+    }
+
+    fn prompt_encoder(&self, texts: &[String], count: usize) -> Result<Option<PromptEncoder>> {
+        self.inner.prompt_encoder(texts, count)
     }
 
     fn encode(&self, texts: &[String]) -> Result<Array2<f32>> {

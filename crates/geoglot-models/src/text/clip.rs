@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use geoglot_nn::attention::causal_bias;
 use geoglot_nn::embedding::{Table, TableConfig};
 use geoglot_nn::transformer::{Activation, EncoderBlock, EncoderBlockConfig, NormPlacement};
@@ -249,17 +249,108 @@ impl ClipText {
     /// Features `[B, D]`, not normalised, of ids `[B, N]` (N ≤ context); `end` `[B]` is the index of each text's
     /// end-of-text token. What follows that token has no influence, because attention is causal.
     pub fn forward(&self, ids: Tensor<2, Int>, end: &[usize]) -> Tensor<2> {
+        self.feature(self.run(self.token.forward(ids)), end)
+    }
+
+    /// As [`ClipText::forward`] with `contexts` `[P, width]` between the first token and the rest; N + P ≤ context.
+    pub fn forward_prompted(&self, ids: Tensor<2, Int>, end: &[usize], contexts: Tensor<2>) -> Tensor<2> {
         let [b, n] = ids.dims();
-        let device = ids.device();
-        let mut x = self.token.forward(ids) + self.position.first(0, n);
-        let bias = causal_bias(n, &device);
-        for block in &self.blocks {
-            x = block.forward(x, Some(bias.clone()));
-        }
-        let width = x.dims()[2];
+        let [p, width] = contexts.dims();
+        let words = self.token.forward(ids);
+        let start = words.clone().narrow(1, 0, 1);
+        let contexts = contexts.unsqueeze::<3>().expand([b, p, width]);
+        let words = Tensor::cat(vec![start, contexts, words.narrow(1, 1, n - 1)], 1);
+        let end: Vec<usize> = end.iter().map(|e| e + p).collect();
+        self.feature(self.run(words), &end)
+    }
+
+    /// Token states `[B, N, width]` after the final norm, of ids `[B, N]`.
+    pub fn states(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        self.norm.forward(self.run(self.token.forward(ids)))
+    }
+
+    /// Word vectors `[B, N, width]` through the blocks.
+    fn run(&self, words: Tensor<3>) -> Tensor<3> {
+        let n = words.dims()[1];
+        let bias = causal_bias(n, &words.device());
+        let words = words + self.position.first(0, n);
+        self.blocks.iter().fold(words, |x, block| block.forward(x, Some(bias.clone())))
+    }
+
+    fn feature(&self, x: Tensor<3>, end: &[usize]) -> Tensor<2> {
+        let [b, n, width] = x.dims();
         let rows: Vec<i32> = end.iter().enumerate().map(|(i, &e)| (i * n + e) as i32).collect();
-        let rows = Tensor::<1, Int>::from_ints(rows.as_slice(), &device);
+        let rows = Tensor::<1, Int>::from_ints(rows.as_slice(), &x.device());
         let last = x.reshape([b * n, width]).select(0, rows);
         self.projection.forward(self.norm.forward(last))
+    }
+}
+
+/// Texts and the frozen tower that reads them behind learnable contexts.
+#[derive(Debug, Clone)]
+pub struct PromptEncoder {
+    model: ClipText,
+    /// Ids, start and end tokens included, right-padded to one length.
+    ids: Vec<Vec<u32>>,
+    end: Vec<usize>,
+}
+
+impl PromptEncoder {
+    /// From ids that begin with the start token; what would not fit behind `count` contexts is cut before the end token `end`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when no room for a word is left.
+    pub fn new(model: ClipText, mut ids: Vec<Vec<u32>>, end: u32, count: usize) -> Result<Self> {
+        let context = model.position.weight.dims()[0];
+        if count + 3 > context {
+            return Err(Error::Input(format!(
+                "{count} learnable contexts leave no room for words: the text tower reads {context} tokens, two of them start and end"
+            )));
+        }
+        let mut ends = Vec::with_capacity(ids.len());
+        for ids in &mut ids {
+            if ids.len() > context - count {
+                ids.truncate(context - count - 1);
+                ids.push(end);
+            }
+            ends.push(ids.iter().position(|&id| id == end).unwrap_or(ids.len().saturating_sub(1)));
+        }
+        let longest = ids.iter().map(Vec::len).max().unwrap_or(0);
+        ids.iter_mut().for_each(|ids| ids.resize(longest, end));
+        Ok(Self { model, ids, end: ends })
+    }
+
+    /// Width of a context vector.
+    pub fn width(&self) -> usize {
+        self.model.position.weight.dims()[1]
+    }
+
+    /// Number of texts.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// True without texts.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The same texts in another order, or some of them.
+    pub fn picked(&self, which: &[usize]) -> Self {
+        let ids = which.iter().map(|&k| self.ids[k].clone()).collect();
+        Self { model: self.model.clone(), ids, end: which.iter().map(|&k| self.end[k]).collect() }
+    }
+
+    /// The tower on `device` (an autodiff one to train contexts), its own weights frozen.
+    pub fn on(self, device: &Device) -> Self {
+        Self { model: self.model.to_device(device).no_grad(), ..self }
+    }
+
+    /// Features `[N, D]`, not normalised, of all texts behind `contexts` `[P, width]`.
+    pub fn forward(&self, contexts: Tensor<2>) -> Tensor<2> {
+        let n = self.ids.first().map_or(0, Vec::len);
+        let values: Vec<i32> = self.ids.iter().flatten().map(|&id| id as i32).collect();
+        let ids = Tensor::from_data(TensorData::new(values, [self.ids.len(), n]), &contexts.device());
+        self.model.forward_prompted(ids, &self.end, contexts)
     }
 }

@@ -29,6 +29,7 @@ use burn::tensor::Device;
 use ndarray::Array2;
 
 pub use cache::CachedTower;
+pub use clip::PromptEncoder;
 pub use hashed::HashedWords;
 pub use pooling::{Pooling, normalize_rows};
 pub use space::SpaceId;
@@ -56,6 +57,31 @@ pub trait TextTower: Send + Sync {
     /// # Errors
     /// What the tokeniser refuses, or weights that give values which are not finite.
     fn encode(&self, texts: &[String]) -> Result<Array2<f32>>;
+
+    /// Width of the token states that [`TextTower::states`] gives.
+    fn states_width(&self) -> usize {
+        self.width()
+    }
+
+    /// Token states `[L, W]` of each text, special tokens included: what an image can attend to. A tower without tokens gives one state,
+    /// the text's feature.
+    ///
+    /// # Errors
+    /// As [`TextTower::encode`].
+    fn states(&self, texts: &[String]) -> Result<Vec<Array2<f32>>> {
+        let features = self.encode(texts)?;
+        Ok(features.rows().into_iter().map(|row| row.to_owned().insert_axis(ndarray::Axis(0))).collect())
+    }
+
+    /// The texts ready for learnable context vectors, `count` of them between start-of-text and the words (Zhou et al. 2022); `None` for
+    /// towers that are no CLIP.
+    ///
+    /// # Errors
+    /// What the tokeniser refuses; [`Error::Input`] for more contexts than the tower's context holds.
+    fn prompt_encoder(&self, texts: &[String], count: usize) -> Result<Option<PromptEncoder>> {
+        let _ = (texts, count);
+        Ok(None)
+    }
 }
 
 /// Loads a text tower by folder, by registry name (`minilm`, `clip-vit-b-32`, …), by hub repository (`owner/name@revision`),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::bert::{Bert, BertConfig, BertKind};
-use super::clip::{ClipText, ClipTextConfig};
+use super::clip::{ClipText, ClipTextConfig, PromptEncoder};
 use super::pooling::{Pooling, normalize_rows};
 use super::siglip::{SiglipText, SiglipTextConfig, canonicalise};
 use super::tokenize::{CLIP_END, TextTokenizer};
@@ -343,6 +343,38 @@ impl TextTower for BertTower {
             self.pooling.forward(states, mask)
         })
     }
+
+    fn states(&self, texts: &[String]) -> Result<Vec<Array2<f32>>> {
+        let ids = self.tokenizer.encode(texts)?;
+        one_by_one(
+            &ids,
+            |ids| {
+                let mask = Tensor::ones([1, ids.dims()[1]], &self.device);
+                self.model.forward(ids, mask)
+            },
+            &self.device,
+        )
+    }
+}
+
+/// States of each text alone, so that none has padding.
+fn one_by_one(
+    ids: &[Vec<u32>],
+    states: impl Fn(Tensor<2, Int>) -> Tensor<3>,
+    device: &Device,
+) -> Result<Vec<Array2<f32>>> {
+    let each = ids.iter().map(|ids| {
+        let states = states(pad(&[ids], 0, device));
+        let [_, n, width] = states.dims();
+        let values: Vec<f32> = states.into_data().iter::<f32>().collect();
+        if values.iter().any(|v| !v.is_finite()) {
+            return Err(Error::Input(
+                "the text tower gave NaN or infinite token states: its weights are damaged or overflow".into(),
+            ));
+        }
+        Ok(Array2::from_shape_vec((n, width), values).expect("the tensor's own size"))
+    });
+    each.collect()
 }
 
 /// CLIP's text tower.
@@ -372,6 +404,18 @@ impl TextTower for ClipTower {
                 batch.iter().map(|ids| ids.iter().position(|&id| id == self.end).unwrap_or(ids.len() - 1)).collect();
             self.model.forward(pad(batch, self.end, &self.device), &end)
         })
+    }
+
+    fn states_width(&self) -> usize {
+        self.model.position.weight.dims()[1]
+    }
+
+    fn states(&self, texts: &[String]) -> Result<Vec<Array2<f32>>> {
+        one_by_one(&self.tokenizer.encode(texts)?, |ids| self.model.states(ids), &self.device)
+    }
+
+    fn prompt_encoder(&self, texts: &[String], count: usize) -> Result<Option<PromptEncoder>> {
+        PromptEncoder::new(self.model.clone(), self.tokenizer.encode(texts)?, self.end, count).map(Some)
     }
 }
 

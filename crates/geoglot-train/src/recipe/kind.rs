@@ -11,6 +11,8 @@ pub enum Kind {
     LandCover,
     /// `kind = "segmentation"`: a [`crate::segmentation::SegmentRecipe`].
     Segmentation,
+    /// `kind = "open-segmentation"`: a [`crate::open_segmentation::OpenRecipe`].
+    OpenSegmentation,
     /// Image sets in `[[data.set]]`: a [`crate::contrastive::PretrainRecipe`].
     ImageText,
 }
@@ -20,10 +22,11 @@ impl Kind {
     pub fn of(path: &Path) -> Self {
         let table = std::fs::read_to_string(path).ok().and_then(|text| toml::from_str::<Table>(&text).ok());
         let Some(table) = table else { return Self::LandCover };
-        match () {
-            () if table.get("kind").and_then(Value::as_str) == Some("segmentation") => Self::Segmentation,
-            () if table.get("data").and_then(|d| d.get("set")).is_some() => Self::ImageText,
-            () => Self::LandCover,
+        match table.get("kind").and_then(Value::as_str) {
+            Some("segmentation") => Self::Segmentation,
+            Some("open-segmentation") => Self::OpenSegmentation,
+            _ if table.get("data").and_then(|d| d.get("set")).is_some() => Self::ImageText,
+            _ => Self::LandCover,
         }
     }
 }

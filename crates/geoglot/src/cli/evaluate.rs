@@ -10,9 +10,8 @@ use geoglot::workflow::text;
 
 use super::common::{Usage, interrupt_flag};
 use super::progress::Progress;
-use super::protocols;
-use super::segmentation;
 use super::train::{AnyRecipe, RecipeArgs, print_bands, print_warnings};
+use super::{open_segmentation, protocols, segmentation};
 
 /// Arguments of `evaluate`.
 #[derive(Debug, ClapArgs)]
@@ -41,6 +40,7 @@ fn evaluate_recipe(args: RecipeArgs, json: bool) -> anyhow::Result<()> {
     let recipe = match args.load()? {
         AnyRecipe::LandCover(recipe) => recipe,
         AnyRecipe::Segmentation(recipe) => return segmentation::evaluate(&args, &recipe, json),
+        AnyRecipe::OpenSegmentation(recipe) => return open_segmentation::evaluate(&args, &recipe, json),
         AnyRecipe::ImageText(recipe) => {
             return Err(Usage(format!(
                 "an image–text recipe has no folds to score; train it, then geoglot evaluate zero-shot --model out/{} --data …",

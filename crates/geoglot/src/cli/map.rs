@@ -72,9 +72,9 @@ pub fn parse_scene(texts: &[String]) -> anyhow::Result<Vec<SceneArg>> {
 }
 
 /// `minx,miny,maxx,maxy`; a name of its own, as clap takes an array for several values.
-type Box4 = [f64; 4];
+pub(super) type Box4 = [f64; 4];
 
-fn parse_box(text: &str) -> Result<Box4, String> {
+pub(super) fn parse_box(text: &str) -> Result<Box4, String> {
     let numbers: Result<Vec<f64>, _> = text.split(',').map(|n| n.trim().parse()).collect();
     match numbers.ok().and_then(|n| Box4::try_from(n).ok()) {
         Some(b) if b.iter().all(|v| v.is_finite()) && b[0] < b[2] && b[1] < b[3] => Ok(b),

@@ -12,9 +12,11 @@ mod info;
 mod map;
 mod merge;
 mod models;
+mod open_segmentation;
 mod pretrain;
 mod progress;
 mod protocols;
+mod segment;
 mod segmentation;
 mod shards;
 mod synth;
@@ -55,6 +57,8 @@ enum Command {
     Caption(Box<caption::Args>),
     /// Map a whole scene with a trained model: classes, similarities or probabilities, confidence
     Map(map::Args),
+    /// Segment a scene of optical and SAR into classes of any words, with a description if you like
+    Segment(Box<segment::Args>),
     /// Merge the weights of image towers, or search for the best ratios on data sets
     Merge(merge::Args),
     /// Say what images show, in labels of your own words
@@ -98,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Ablate(args) => ablate::run(args),
         Command::Caption(args) => caption::run(*args),
         Command::Map(args) => map::run(args),
+        Command::Segment(args) => segment::run(*args),
         Command::Merge(args) => merge::run(args),
         Command::Classify(args) => classify::run(args),
         Command::Embed(args) => embed::run(*args),

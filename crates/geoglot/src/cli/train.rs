@@ -6,6 +6,7 @@ use clap::Args as ClapArgs;
 use geoglot::core::{BandUse, RunManifest, atomic};
 use geoglot::train::contrastive::PretrainRecipe;
 use geoglot::train::recipe::Kind;
+use geoglot::train::open_segmentation::OpenRecipe;
 use geoglot::train::segmentation::SegmentRecipe;
 use geoglot::train::{Ended, Recipe};
 use geoglot::workflow::fold::{FoldPlace, TextSide, train_fold};
@@ -14,7 +15,7 @@ use geoglot::workflow::text;
 
 use super::common::{DeviceArg, Usage, interrupt_flag};
 use super::progress::Progress;
-use super::{pretrain, segmentation};
+use super::{open_segmentation, pretrain, segmentation};
 
 /// What every command with a recipe takes.
 #[derive(Debug, Clone, ClapArgs)]
@@ -46,6 +47,7 @@ impl RecipeArgs {
         Ok(match Kind::of(&self.recipe) {
             Kind::LandCover => AnyRecipe::LandCover(Box::new(Recipe::load(&self.recipe, &set)?)),
             Kind::Segmentation => AnyRecipe::Segmentation(Box::new(SegmentRecipe::load(&self.recipe, &set)?)),
+            Kind::OpenSegmentation => AnyRecipe::OpenSegmentation(Box::new(OpenRecipe::load(&self.recipe, &set)?)),
             Kind::ImageText => AnyRecipe::ImageText(Box::new(PretrainRecipe::load(&self.recipe, &set)?)),
         })
     }
@@ -62,6 +64,8 @@ pub enum AnyRecipe {
     LandCover(Box<Recipe>),
     /// A decode head on a frozen tower.
     Segmentation(Box<SegmentRecipe>),
+    /// Maps of any words from optical and radar images.
+    OpenSegmentation(Box<OpenRecipe>),
     /// An any-band tower into the space of a text tower.
     ImageText(Box<PretrainRecipe>),
 }
@@ -92,6 +96,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let fold = args.fold.unwrap_or(1);
     match recipe {
         AnyRecipe::Segmentation(recipe) => segmentation::train(&args.recipe, &recipe, fold),
+        AnyRecipe::OpenSegmentation(recipe) => open_segmentation::train(&args.recipe, &recipe, fold),
         AnyRecipe::LandCover(recipe) => land_cover(&args.recipe, &recipe, fold),
         AnyRecipe::ImageText(_) => unreachable!("dealt with above"),
     }

@@ -18,6 +18,7 @@ pub mod images;
 pub mod map;
 mod measure;
 pub mod merge;
+pub mod open_segment;
 pub mod picture;
 pub mod prepare;
 pub mod pretrain;

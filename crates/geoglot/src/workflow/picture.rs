@@ -14,12 +14,23 @@ use crate::raster::{BandSource, OpenOptions, SampleType, Scene, SceneArg, Tile, 
 /// # Errors
 /// As [`Scene::open`], and damaged pictures.
 pub fn open_scene(arg: &SceneArg, registry: &Registry) -> anyhow::Result<Scene> {
-    if arg.path.is_file() && ImageSource::recognises(&arg.path)? {
-        let image: Arc<dyn BandSource> =
-            Arc::new(Picture { image: ImageSource::open(&arg.path)?, pixels: OnceLock::new() });
-        return Ok(Scene::from_sources(vec![(arg.clone(), image)], registry, OpenOptions::default())?);
-    }
-    Ok(Scene::open(std::slice::from_ref(arg), registry, OpenOptions::default())?)
+    open_scene_of(std::slice::from_ref(arg), registry)
+}
+
+/// As [`open_scene`], of several inputs.
+///
+/// # Errors
+/// As [`open_scene`].
+pub fn open_scene_of(args: &[SceneArg], registry: &Registry) -> anyhow::Result<Scene> {
+    let open = |arg: &SceneArg| -> anyhow::Result<(SceneArg, Arc<dyn BandSource>)> {
+        if arg.path.is_file() && ImageSource::recognises(&arg.path)? {
+            let image = Picture { image: ImageSource::open(&arg.path)?, pixels: OnceLock::new() };
+            return Ok((arg.clone(), Arc::new(image)));
+        }
+        Ok((arg.clone(), crate::raster::open(&arg.path, &arg.source_options())?))
+    };
+    let sources = args.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(Scene::from_sources(sources, registry, OpenOptions::default())?)
 }
 
 /// A PNG or JPEG, decoded once when pixels are first asked for: both formats can only be decoded whole.

@@ -1,0 +1,337 @@
+//! Optical and SAR rasters on one grid, as the network sees them.
+
+use anyhow::{Context, bail};
+use ndarray::{Array2, Array3, s};
+
+use crate::core::{Band, Unit};
+use crate::models::tsmnet::{INPUTS, InputCard, PairReader, PairTile, TsmNetCard};
+use crate::raster::Scene;
+use crate::raster::registration::{Shift, shift};
+use crate::raster::stats::{scene_stats, warnings};
+use crate::workflow::bind::bind;
+use crate::workflow::images::Place;
+
+/// Side of the windows that misregistration is measured in.
+const WINDOW: usize = 256;
+/// Strength below which a measured shift is chance.
+const CERTAIN: f64 = 8.0;
+/// Pixels that are said to the user.
+const FAR: f64 = 2.0;
+
+/// A scene whose bands are bound to the two inputs; either may be missing.
+#[derive(Debug, Clone)]
+pub struct PairScene {
+    scene: Scene,
+    /// Position of the input in the scene and of its bands.
+    taken: [Option<(usize, Vec<usize>)>; 2],
+}
+
+impl PairScene {
+    /// All bands of the inputs named `optical` and `sar`.
+    ///
+    /// # Errors
+    /// A scene without either.
+    pub fn named(scene: Scene) -> anyhow::Result<Self> {
+        let taken = INPUTS.map(|name| {
+            let position = scene.inputs().iter().position(|i| i.name() == name)?;
+            Some((position, (0..scene.inputs()[position].bands().len()).collect()))
+        });
+        if taken.iter().all(Option::is_none) {
+            let names = scene.inputs().iter().map(|i| i.name()).collect::<Vec<_>>().join(", ");
+            bail!(
+                "the scene has the inputs {names}; name one `optical` or `sar`: --scene optical=PATH --scene sar=PATH"
+            );
+        }
+        Ok(Self { scene, taken })
+    }
+
+    /// One raster whose first `optical` bands are optical and the others SAR.
+    ///
+    /// # Errors
+    /// A raster with too few bands.
+    pub fn stacked(scene: Scene, optical: usize) -> anyhow::Result<Self> {
+        let n = scene.inputs()[0].bands().len();
+        if optical == 0 || optical >= n {
+            let path = scene.inputs()[0].source().path().display().to_string();
+            bail!("{path}: has {n} bands; {optical} of them optical leaves none for one of the two (optical_bands)");
+        }
+        Ok(Self { scene, taken: [Some((0, (0..optical).collect())), Some((0, (optical..n).collect()))] })
+    }
+
+    /// The bands that `card` asks for, by name or wavelength. An input that the scene lacks is missing, as long as one is there.
+    ///
+    /// # Errors
+    /// Bands that an input lacks; a scene without any input of the network.
+    pub fn bound(scene: Scene, card: &TsmNetCard) -> anyhow::Result<Self> {
+        let whole = Self::named(scene)?;
+        let mut taken = [None, None];
+        for (m, input) in card.inputs.iter().enumerate() {
+            if let (Some(input), Some((position, _))) = (input, &whole.taken[m]) {
+                let bands = bind(INPUTS[m], &input.bands, whole.scene.inputs()[*position].bands())?;
+                taken[m] = Some((*position, bands));
+            }
+        }
+        if taken.iter().all(Option::is_none) {
+            let needed =
+                (0..2).filter(|&m| card.inputs[m].is_some()).map(|m| INPUTS[m]).collect::<Vec<_>>().join(" or ");
+            bail!("the model reads {needed}, which the scene does not have; give --scene NAME=PATH");
+        }
+        Ok(Self { taken, ..whole })
+    }
+
+    /// The scene.
+    pub fn scene(&self) -> &Scene {
+        &self.scene
+    }
+
+    /// Rows and columns.
+    pub fn size(&self) -> (usize, usize) {
+        (self.scene.grid().height, self.scene.grid().width)
+    }
+
+    /// Bands of optical (0) or SAR (1), in the network's order; `None` where it is missing.
+    pub fn bands(&self, modality: usize) -> Option<Vec<Band>> {
+        let (input, bands) = self.taken[modality].as_ref()?;
+        let all = self.scene.inputs()[*input].bands();
+        Some(bands.iter().map(|&b| all[b].clone()).collect())
+    }
+
+    /// Physical values of both, [C, H, W], NaN where a band has no data or the scene ends.
+    ///
+    /// # Errors
+    /// Damaged files.
+    pub fn read(&self, place: Place) -> anyhow::Result<[Option<Array3<f32>>; 2]> {
+        let mut out = [None, None];
+        for (m, taken) in self.taken.iter().enumerate() {
+            let Some((input, bands)) = taken else { continue };
+            let mut values = Array3::from_elem((bands.len(), place.height, place.width), f32::NAN);
+            if let Some((window, (left, top))) = place.inside(self.scene.grid()) {
+                let tile = self.scene.inputs()[*input].source().read(bands, window)?;
+                let part = s![.., top..top + window.height, left..left + window.width];
+                let mut to = values.slice_mut(part);
+                for (mut plane, data) in to.outer_iter_mut().zip(tile.data.outer_iter()) {
+                    ndarray::Zip::from(&mut plane).and(&data).and(&tile.mask).for_each(|p, &d, &m| {
+                        if m && d.is_finite() {
+                            *p = d;
+                        }
+                    });
+                }
+            }
+            out[m] = Some(values);
+        }
+        Ok(out)
+    }
+
+    /// What is wrong with the values, in words: SAR in linear power where decibels are declared, missing scales, constant bands; and how far
+    /// the two lie apart, if they do.
+    ///
+    /// # Errors
+    /// Damaged files.
+    pub fn problems(&self) -> anyhow::Result<Vec<String>> {
+        let mut out = Vec::new();
+        let mut seen = Vec::new();
+        for (input, _) in self.taken.iter().flatten() {
+            if seen.contains(input) {
+                continue;
+            }
+            seen.push(*input);
+            let input = &self.scene.inputs()[*input];
+            let stats = scene_stats(input.source().as_ref())?;
+            out.extend(warnings(&stats, input.bands()).iter().map(|w| format!("{}: {w}", input.name())));
+        }
+        if let Some(found) = misregistration(self)?
+            && found.strength >= CERTAIN
+            && found.distance() >= FAR
+        {
+            out.push(format!(
+                "optical and SAR lie {:.1} pixels apart: SAR {:+.1} rows, {:+.1} columns (phase correlation, strength {:.0}); masks will be \
+                 blurred along borders. Register the two images first",
+                found.distance(),
+                found.rows,
+                found.cols,
+                found.strength
+            ));
+        }
+        Ok(out)
+    }
+}
+
+/// The shift of SAR against optical, from up to four windows; `None` where one is missing or the scene is too small.
+///
+/// # Errors
+/// Damaged files.
+pub fn misregistration(pair: &PairScene) -> anyhow::Result<Option<Shift>> {
+    let (height, width) = pair.size();
+    if pair.taken.iter().any(Option::is_none) {
+        return Ok(None);
+    }
+    let mut windows = Vec::new();
+    let along = |size: usize| {
+        if size >= 2 * WINDOW {
+            vec![size / 4 - WINDOW / 2, 3 * size / 4 - WINDOW / 2]
+        } else {
+            vec![size.saturating_sub(WINDOW) / 2]
+        }
+    };
+    for row in along(height) {
+        for col in along(width) {
+            let place =
+                Place { row: row as isize, col: col as isize, height: WINDOW.min(height), width: WINDOW.min(width) };
+            let [Some(optical), Some(sar)] = pair.read(place)? else { continue };
+            let (Some(optical), Some(sar)) = (mean(&optical), mean(&sar)) else { continue };
+            windows.push((optical, sar));
+        }
+    }
+    let views: Vec<_> = windows.iter().map(|(a, b)| (a.view(), b.view())).collect();
+    Ok(shift(&views))
+}
+
+/// Mean over bands.
+fn mean(values: &Array3<f32>) -> Option<Array2<f32>> {
+    values.mean_axis(ndarray::Axis(0))
+}
+
+/// Mean and deviation of each band over chosen pixels.
+#[derive(Debug, Clone)]
+pub(super) struct Moments {
+    sums: Vec<(f64, f64, u64)>,
+}
+
+impl Moments {
+    pub(super) fn new(bands: usize) -> Self {
+        Self { sums: vec![(0.0, 0.0, 0); bands] }
+    }
+
+    /// Adds the pixels for which `counts` holds.
+    pub(super) fn add(&mut self, values: &Array3<f32>, counts: &Array2<bool>) {
+        for (sum, plane) in self.sums.iter_mut().zip(values.outer_iter()) {
+            for (v, _) in plane.iter().zip(counts).filter(|(v, c)| **c && v.is_finite()) {
+                let v = f64::from(*v);
+                *sum = (sum.0 + v, sum.1 + v * v, sum.2 + 1);
+            }
+        }
+    }
+
+    pub(super) fn card(&self, bands: Vec<Band>, name: &str) -> anyhow::Result<InputCard> {
+        let (mut mean, mut std) = (Vec::new(), Vec::new());
+        for ((sum, squares, n), band) in self.sums.iter().zip(&bands) {
+            if *n == 0 {
+                bail!("{name}: band {} has no data at the training pixels", band.label());
+            }
+            let n = *n as f64;
+            let m = sum / n;
+            mean.push(m as f32);
+            // A constant band stays at zero.
+            std.push(((squares / n - m * m).max(0.0).sqrt() as f32).max(1e-6));
+        }
+        Ok(InputCard { bands, mean, std })
+    }
+}
+
+/// Values around zero, 0 without data; `None` for a modality that the network does not read or that has no data at all.
+pub(super) fn normalised(values: [Option<Array3<f32>>; 2], cards: &[Option<InputCard>; 2]) -> [Option<Array3<f32>>; 2] {
+    let mut m = 0;
+    values.map(|values| {
+        let card = cards[m].as_ref();
+        m += 1;
+        let (mut values, card) = (values?, card?);
+        if values.iter().all(|v| v.is_nan()) {
+            return None;
+        }
+        for (k, mut plane) in values.outer_iter_mut().enumerate() {
+            plane.mapv_inplace(|v| if v.is_nan() { 0.0 } else { (v - card.mean[k]) / card.std[k] });
+        }
+        Some(values)
+    })
+}
+
+/// Where at least one of the modalities that the network reads has data.
+pub(super) fn valid(values: &[Option<Array3<f32>>; 2], cards: &[Option<InputCard>; 2]) -> Option<Array2<bool>> {
+    let mut mask: Option<Array2<bool>> = None;
+    for (values, _) in values.iter().zip(cards).filter_map(|(v, c)| Some((v.as_ref()?, c.as_ref()?))) {
+        let own = values.map_axis(ndarray::Axis(0), |v| v.iter().all(|v| v.is_finite()));
+        match &mut mask {
+            Some(mask) => mask.zip_mut_with(&own, |m, o| *m |= *o),
+            None => mask = Some(own),
+        }
+    }
+    mask
+}
+
+/// A scene, or a part of one, that gives tiles to a network.
+pub(super) struct PairTiles<'a> {
+    pub(super) pair: &'a PairScene,
+    pub(super) cards: &'a [Option<InputCard>; 2],
+    /// First row and column of the part; tiles at its border see what lies around it.
+    pub(super) origin: (usize, usize),
+}
+
+impl PairReader for PairTiles<'_> {
+    fn read(&self, row: usize, col: usize, side: usize) -> Result<PairTile, Box<dyn std::error::Error + Send + Sync>> {
+        let (row, col) = ((self.origin.0 + row) as isize, (self.origin.1 + col) as isize);
+        let values = self.pair.read(Place { row, col, width: side, height: side })?;
+        let mask = valid(&values, self.cards).context("no input")?;
+        Ok(PairTile { images: normalised(values, self.cards), mask })
+    }
+
+    fn identity(&self) -> String {
+        let inputs = self.pair.scene.inputs().iter().map(|input| {
+            let path = input.source().path();
+            let written = std::fs::metadata(path).ok().and_then(|m| Some((m.len(), m.modified().ok()?)));
+            format!("{}={:?} {written:?}", input.name(), path.canonicalize().unwrap_or(path.to_owned()))
+        });
+        format!("{} {:?} {:?}", inputs.collect::<Vec<_>>().join(";"), self.pair.taken, self.origin)
+    }
+}
+
+/// What is said when a network trained on decibels gets linear power, or the other way round.
+pub(super) fn unit_mismatch(trained: &InputCard, given: &[Band]) -> Option<String> {
+    let unit = |bands: &[Band]| bands.iter().map(|b| b.unit).find(|u| matches!(u, Unit::Decibel | Unit::LinearPower));
+    match (unit(&trained.bands)?, unit(given)?) {
+        (a, b) if a == b => None,
+        (a, b) => Some(format!(
+            "sar: the model was trained on {a:?} and the image is declared as {b:?}; convert it (10·log10 of linear power is dB), or the mask \
+             means nothing"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_values_are_zero_and_an_empty_modality_is_missing() {
+        let card = |n: usize| InputCard {
+            bands: (0..n).map(|k| Band::named(format!("b{k}"))).collect(),
+            mean: vec![1.0; n],
+            std: vec![2.0; n],
+        };
+        let mut optical = Array3::from_elem((2, 1, 2), 5.0);
+        optical[[0, 0, 1]] = f32::NAN;
+        let values = [Some(optical), Some(Array3::from_elem((1, 1, 2), f32::NAN))];
+        let cards = [Some(card(2)), Some(card(1))];
+        assert_eq!(valid(&values, &cards).unwrap(), ndarray::array![[true, false]]);
+        let [optical, sar] = normalised(values, &cards);
+        assert_eq!(optical.unwrap().into_raw_vec_and_offset().0, [2.0, 0.0, 2.0, 2.0]);
+        assert!(sar.is_none(), "all clouds: the modality is missing");
+    }
+
+    #[test]
+    fn moments_leave_out_what_does_not_count() {
+        let mut moments = Moments::new(1);
+        let values = Array3::from_shape_vec((1, 1, 4), vec![1.0, 3.0, f32::NAN, 100.0]).unwrap();
+        moments.add(&values, &ndarray::array![[true, true, true, false]]);
+        let card = moments.card(vec![Band::named("x")], "sar").unwrap();
+        assert_eq!((card.mean[0], card.std[0]), (2.0, 1.0));
+        assert!(Moments::new(1).card(vec![Band::named("x")], "sar").is_err());
+    }
+
+    #[test]
+    fn decibels_and_linear_power_are_told_apart() {
+        let band = |unit| Band { unit, ..Band::named("VV") };
+        let trained = InputCard { bands: vec![band(Unit::Decibel)], mean: vec![0.0], std: vec![1.0] };
+        assert!(unit_mismatch(&trained, &[band(Unit::Decibel)]).is_none());
+        assert!(unit_mismatch(&trained, &[band(Unit::LinearPower)]).unwrap().contains("trained"));
+    }
+}

@@ -1,0 +1,257 @@
+//! Open-vocabulary segmentation of optical and SAR through the library's jobs: training, masks of any words, folders, bad input.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use geoglot::core::{Affine, Crs, Grid, Legend, Registry, RunManifest, Unit};
+use geoglot::data::synth::{SynthConfig, generate, write};
+use geoglot::raster::{OpenOptions, RasterSpec, RasterWriter, SampleType, Scene, SceneArg};
+use geoglot::train::Silent;
+use geoglot::train::open_segmentation::OpenRecipe;
+use geoglot::workflow::fold::FoldPlace;
+use geoglot::workflow::open_segment::{
+    PairScene, SegmentRequest, TextWords, class_words, evaluate, is_open_model, misregistration, prepare, segment,
+    train_fold,
+};
+use ndarray::{Array2, Array3, s};
+
+const NETWORK: &str = r#"
+[model]
+tile = 32
+channels = 16
+hidden = 16
+fusion_heads = 2
+gates = [0.5, 0.5]
+decoder = { width = 16, depth = 1, heads = 2, dropout = 0.1 }
+tower = { patch = 8, width = 16, depth = 4, heads = 2 }
+[text]
+tower = "hashed-words"
+[train]
+epochs = 2
+batch = 4
+learning_rate = 0.003
+tower_factor = 1.0
+warmup_steps = 2
+"#;
+
+fn synthetic(folder: &Path) {
+    for seed in [1, 2] {
+        let config = SynthConfig {
+            width: 96,
+            height: 96,
+            seed,
+            sensors: vec!["sentinel-2-l2a".into()],
+            clouds: 0.4,
+            ..SynthConfig::default()
+        };
+        write(&generate(&config, Registry::builtin()).unwrap(), &folder.join(format!("s{seed}"))).unwrap();
+    }
+}
+
+fn recipe(folder: &Path, more: &str) -> OpenRecipe {
+    let scenes: String = (1..=2)
+        .map(|k| {
+            format!(
+                "[[data.scene]]\nname = \"s{k}\"\nlabels = \"s{k}/labels.tif\"\n\
+                 inputs = {{ optical = \"s{k}/sentinel-2-l2a.tif:sensor=sentinel-2-l2a\", sar = \"s{k}/sar.tif:sensor=sentinel-1-rtc\" }}\n"
+            )
+        })
+        .collect();
+    let text = format!(
+        "kind = \"open-segmentation\"\nname = \"tiny\"\n[data]\nlegend = \"s1/legend.toml\"\nhold_out = [\"woodland\"]\n\
+         synonyms = {{ \"woodland\" = [\"forest\"] }}\ndescriptions = {{ \"s1\" = \"file:s1/captions.jsonl\" }}\n{scenes}\
+         [split]\nkind = \"scenes\"\ntest_scenes = [\"s2\"]\n{NETWORK}{more}"
+    );
+    OpenRecipe::parse(&text, "tiny", folder.to_owned(), &[]).unwrap()
+}
+
+fn open(args: &[(&str, &Path, &str)]) -> Scene {
+    let args: Vec<SceneArg> = args
+        .iter()
+        .map(|(name, path, sensor)| SceneArg { sensor: Some((*sensor).into()), ..SceneArg::named(*name, path) })
+        .collect();
+    Scene::open(&args, Registry::builtin(), OpenOptions::default()).unwrap()
+}
+
+fn ids(path: &Path) -> Array2<u16> {
+    let scene = Scene::open(&[SceneArg::new(path)], Registry::builtin(), OpenOptions::default()).unwrap();
+    let tile = scene.inputs()[0].source().read_stored(&[0], scene.grid().window()).unwrap();
+    tile.data.slice(s![0, .., ..]).mapv(|v| v as u16)
+}
+
+#[test]
+fn scenes_are_learned_and_segmented_in_any_words() {
+    let folder = tempfile::tempdir().unwrap();
+    synthetic(folder.path());
+    let (device, recipe) = (Device::flex(), recipe(folder.path(), ""));
+    let prepared = prepare(&recipe).unwrap();
+    assert_eq!(prepared.legend.len() - prepared.seen.len(), 1);
+    let words = TextWords::new(&recipe, &prepared, &device).unwrap();
+    let model = folder.path().join("model");
+    let place = |resume| FoldPlace { folder: &model, resume };
+    let trained = train_fold(&recipe, &prepared, &words, 0, place(false), &device, &mut Silent).unwrap();
+    assert_eq!(trained.model.card.held_out, ["woodland"]);
+    assert!(trained.history.iter().all(|e| e.loss.is_finite()) && is_open_model(&model));
+    let again = train_fold(&recipe, &prepared, &words, 0, place(true), &device, &mut Silent).unwrap();
+    assert_eq!(again.model.card.weights_sha256, trained.model.card.weights_sha256);
+
+    let (optical, sar) = (folder.path().join("s2/sentinel-2-l2a.tif"), folder.path().join("s2/sar.tif"));
+    let both = || open(&[("optical", &optical, "sentinel-2-l2a"), ("sar", &sar, "sentinel-1-rtc")]);
+    let out = |name: &str| folder.path().join(name);
+    let asked = SegmentRequest {
+        classes: class_words("forest|woodland; deep water; roof").unwrap(),
+        describe: Some("a village between woods".into()),
+        scores: Some(out("scores.tif")),
+        polygons: Some((out("mask.geojson"), 4)),
+        cache: Some(out("cache")),
+        ..SegmentRequest::default()
+    };
+    let first = segment(&model, both(), &asked, &out("mask.tif"), &device, |_, _| {}).unwrap();
+    assert_eq!(first.legend.names(), ["forest", "deep water", "roof"]);
+    assert_eq!(first.counts.iter().sum::<usize>() + first.unlabelled, 96 * 96);
+    assert!(first.polygons > 0 && out("scores.tif").is_file());
+    let kept = std::fs::read_dir(out("cache")).unwrap().count();
+    assert!(kept > 0);
+    // Kept features give the same mask, and other words need no others.
+    let mask = ids(&out("mask.tif"));
+    segment(&model, both(), &asked, &out("again.tif"), &device, |_, _| {}).unwrap();
+    assert_eq!(ids(&out("again.tif")), mask);
+    let others = SegmentRequest { classes: class_words("grass; water").unwrap(), ..asked.clone() };
+    segment(&model, both(), &others, &out("others.tif"), &device, |_, _| {}).unwrap();
+    assert_eq!(std::fs::read_dir(out("cache")).unwrap().count(), kept);
+
+    // One modality is enough; a high threshold leaves only background; 200 classes are asked for at once.
+    let alone = open(&[("sar", &sar, "sentinel-1-rtc")]);
+    let background = SegmentRequest { background: Some(1.0), ..SegmentRequest::default() };
+    let none = segment(&model, alone, &background, &out("sar.tif"), &device, |_, _| {}).unwrap();
+    assert_eq!(none.unlabelled, 96 * 96);
+    assert!(none.warnings.iter().any(|w| w.contains("no optical")), "{:?}", none.warnings);
+    let many = (0..200).map(|k| format!("kind {k}")).collect::<Vec<_>>().join(";");
+    let many = SegmentRequest { classes: class_words(&many).unwrap(), ..SegmentRequest::default() };
+    assert_eq!(segment(&model, both(), &many, &out("many.tif"), &device, |_, _| {}).unwrap().counts.len(), 200);
+}
+
+#[test]
+fn an_evaluation_tells_seen_classes_from_held_out_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    synthetic(folder.path());
+    let (device, out) = (Device::flex(), folder.path().join("report"));
+    let recipe = OpenRecipe {
+        train: geoglot::train::open_segmentation::OpenOptions { epochs: 1, ..recipe(folder.path(), "").train },
+        ..recipe(folder.path(), "")
+    };
+    let prepared = prepare(&recipe).unwrap();
+    let words = TextWords::new(&recipe, &prepared, &device).unwrap();
+    let mut run = RunManifest::start("evaluate");
+    let done = evaluate(&recipe, &prepared, &words, &out, false, &device, &mut run, |_| Box::new(Silent)).unwrap();
+    let names: Vec<&str> = done.report.methods.iter().map(|m| m.name.as_str()).collect();
+    assert!(names.iter().any(|n| n.contains("synonyms")) && names.contains(&"random forest"), "{names:?}");
+    for name in ["mIoU of seen classes", "mIoU of held-out classes"] {
+        assert!(done.report.facts.keys().any(|k| k.starts_with(name)), "{name}");
+    }
+    // A forest cannot know what it never saw.
+    let held = prepared.legend.classes.iter().position(|c| c.name == "woodland").unwrap();
+    let forest = done.report.methods.iter().find(|m| m.name == "random forest").unwrap();
+    assert_eq!(forest.scores.confusion.predicted(held), 0);
+}
+
+fn grid(width: usize, height: usize) -> Grid {
+    Grid { crs: Some(Crs::Epsg(32632)), transform: Affine::north_up(500_000.0, 5_000_000.0, 3.0, 3.0), width, height }
+}
+
+fn raster(path: &Path, data: &Array3<f32>, bands: &[&str]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let grid = grid(data.dim().2, data.dim().1);
+    let spec = RasterSpec::values(SampleType::F32, bands.iter().copied(), None);
+    let mut writer = RasterWriter::create(path, &grid, spec).unwrap();
+    writer.write(grid.window(), data.view(), None).unwrap();
+    writer.finish().unwrap();
+}
+
+/// Images of `img_optical_sar`, `ann` and `txt` of 40 × 36 pixels: an odd size.
+fn folders(root: &Path) {
+    for k in 0..6 {
+        let name = format!("{k}");
+        let class = |r: usize, c: usize| ((r / 9 + c / 10 + k) % 3) as f32;
+        let image = Array3::from_shape_fn((4, 36, 40), |(b, r, c)| 10.0 * class(r, c) + b as f32 + (r * c % 5) as f32);
+        raster(&root.join(format!("img_optical_sar/{name}.tif")), &image, &["r", "g", "b", "sar"]);
+        let legend = Legend::from_names(["a", "b", "c"]).unwrap();
+        let path = root.join(format!("ann/{name}.tif"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut writer = RasterWriter::create(&path, &grid(40, 36), RasterSpec::classes(&legend)).unwrap();
+        writer
+            .write_classes(
+                grid(40, 36).window(),
+                Array2::from_shape_fn((36, 40), |(r, c)| class(r, c) as u16 + 1).view(),
+            )
+            .unwrap();
+        writer.finish().unwrap();
+        // One image has no text.
+        if k > 0 {
+            std::fs::create_dir_all(root.join("txt")).unwrap();
+            std::fs::write(root.join(format!("txt/{name}.txt")), format!("field number {k}\n")).unwrap();
+        }
+    }
+}
+
+const FOLDERS: &str = "kind = \"open-segmentation\"\nname = \"f\"\n[data]\nlegend = \"legend.toml\"\n[[data.folders]]\nimages = \"img_optical_sar\"\nlabels = \"ann\"\ntexts = \"txt\"\ntrain_images = 4\n[split]\nvalidation = 0.25\n";
+const LEGEND: &str =
+    "[[class]]\nid = 1\nname = \"meadow\"\n[[class]]\nid = 2\nname = \"water\"\n[[class]]\nid = 3\nname = \"road\"\n";
+
+#[test]
+fn folders_of_images_labels_and_texts_train() {
+    let folder = tempfile::tempdir().unwrap();
+    folders(folder.path());
+    std::fs::write(folder.path().join("legend.toml"), LEGEND).unwrap();
+    let recipe = OpenRecipe::parse(&format!("{FOLDERS}{NETWORK}"), "f", folder.path().to_owned(), &[]).unwrap();
+    let (device, prepared) = (Device::flex(), prepare(&recipe).unwrap());
+    assert!(prepared.note.sentence.contains("3 train, 1 choose the epoch, 2 test"), "{}", prepared.note.sentence);
+    assert!(
+        prepared.warnings.iter().any(|w| w.contains("1 of 6 images have no description")),
+        "{:?}",
+        prepared.warnings
+    );
+    let words = TextWords::new(&recipe, &prepared, &device).unwrap();
+    let model = folder.path().join("model");
+    let place = FoldPlace { folder: &model, resume: false };
+    let trained = train_fold(&recipe, &prepared, &words, 0, place, &device, &mut Silent).unwrap();
+    assert!(trained.history.iter().all(|e| e.loss.is_finite() && e.validation_miou.is_some()));
+
+    let text = format!("{FOLDERS}{NETWORK}");
+    let wrong = OpenRecipe::parse(&text, "f", folder.path().to_owned(), &["data.hold_out=[\"ice\"]".into()]).unwrap();
+    assert!(format!("{:#}", prepare(&wrong).unwrap_err()).contains("ice"));
+    // Ids outside the legend are named with the file.
+    std::fs::write(folder.path().join("legend.toml"), &LEGEND[..LEGEND.rfind("[[class]]").unwrap()]).unwrap();
+    let error = format!("{:#}", prepare(&recipe).unwrap_err());
+    assert!(error.contains('3') && error.contains("ann"), "{error}");
+    std::fs::write(folder.path().join("legend.toml"), LEGEND).unwrap();
+    std::fs::remove_file(folder.path().join("ann/2.tif")).unwrap();
+    assert!(format!("{:#}", prepare(&recipe).unwrap_err()).contains("no label raster called 2"));
+}
+
+#[test]
+fn shifted_pairs_and_linear_power_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let value = |r: isize, c: isize| {
+        let cell = ((r.div_euclid(23) * 31 + c.div_euclid(19) * 57) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (cell >> 40) as f32 / (1u64 << 24) as f32
+    };
+    let image = |dr: isize, dc: isize| {
+        Array3::from_shape_fn((1, 160, 160), |(_, r, c)| value(r as isize - dr + 500, c as isize - dc + 500))
+    };
+    let (optical, sar) = (folder.path().join("o.tif"), folder.path().join("s.tif"));
+    raster(&optical, &image(0, 0), &["B04"]);
+    // Power between 0 and 1: never decibels.
+    raster(&sar, &image(6, -4), &["VV"]);
+    let band =
+        SceneArg { sensor: Some("sentinel-1-rtc".into()), bands: vec!["VV".into()], ..SceneArg::named("sar", &sar) };
+    let args = [SceneArg::named("optical", &optical), band];
+    let scene = Scene::open(&args, Registry::builtin(), OpenOptions::default()).unwrap();
+    assert_eq!(scene.inputs()[1].bands()[0].unit, Unit::Decibel);
+    let pair = PairScene::named(scene).unwrap();
+    let found = misregistration(&pair).unwrap().unwrap();
+    assert!((found.rows - 6.0).abs() < 1.0 && (found.cols + 4.0).abs() < 1.0, "{found:?}");
+    let problems = pair.problems().unwrap();
+    assert!(problems.iter().any(|p| p.contains("pixels apart")), "{problems:?}");
+    assert!(problems.iter().any(|p| p.contains("linear power")), "{problems:?}");
+}
