@@ -6,6 +6,8 @@
 //! * [`geolangbind`]: bands bound by wavelength, image and text tower as one model;
 //! * [`mmlgnet`]: land cover from several sensors aligned with text, trained patch by patch, mapped densely;
 //! * [`segmentation`]: UPerNet heads on frozen image towers, whole scenes tile by tile with blended seams;
+//! * [`llm`]: language models of the LLaMA family: weights, tokenisers, chat templates, generation, adapters;
+//! * [`spectralgpt`]: an encoder of space and spectrum for Sentinel-2; [`spectral_llava`]: any image tower and a language model as one;
 //! * [`hub`]: the registry of known models, where they lie on this machine, and how to fetch and check them.
 //!
 //! Every model is a folder of a config and weights. A tower names its embedding space ([`text::SpaceId`]), so that vectors
@@ -16,8 +18,11 @@ mod error;
 pub mod geolangbind;
 pub mod hub;
 mod initial;
+pub mod llm;
 pub mod mmlgnet;
 pub mod segmentation;
+pub mod spectral_llava;
+pub mod spectralgpt;
 pub mod text;
 pub mod vision;
 

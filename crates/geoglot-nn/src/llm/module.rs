@@ -112,9 +112,9 @@ impl Lora {
         LowRank { a: values(&self.a), b: values(&self.b), rank, scale: self.scale as f32 }
     }
 
-    /// `base` + (α/r)·B·A·dropout(x); zeroes are drawn only where gradients are tracked.
+    /// `base` + (α/r)·B·A·dropout(x); zeros are drawn on autodiff devices only.
     fn added(&self, x: &Tensor<3>, base: Tensor<3>) -> Tensor<3> {
-        let x = match self.dropout > 0.0 && self.a.weight.val().is_require_grad() {
+        let x = match self.dropout > 0.0 && x.device().is_autodiff() {
             true => {
                 let keep = 1.0 - self.dropout;
                 let kept = Tensor::<3>::random(x.dims(), Distribution::Bernoulli(keep), &x.device());
