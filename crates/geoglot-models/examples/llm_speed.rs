@@ -26,9 +26,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let states = decoder.forward(&decoder.embed(&prompt), &mut cache);
     let mut state = states[states.len() - width..].to_vec();
     let prefill = begin.elapsed().as_secs_f64();
-    let best = |scores: &[f32]| {
-        scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i as u32)
-    };
+    let best =
+        |scores: &[f32]| scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i as u32);
     let mut token = best(&decoder.logits(&state));
     let begin = Instant::now();
     for _ in 0..new {

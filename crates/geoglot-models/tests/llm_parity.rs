@@ -62,7 +62,11 @@ fn architectures_agree_with_transformers() {
             assert_eq!(model.tokenizer.decode(&found, false).unwrap().trim_start(), text.trim_start(), "{name}");
         }
         let chat: Vec<Message> = serde_json::from_value(expected["chat"].clone()).unwrap();
-        assert_eq!(model.template().unwrap().render(&chat, true).unwrap(), expected["chat_text"].as_str().unwrap(), "{name}");
+        assert_eq!(
+            model.template().unwrap().render(&chat, true).unwrap(),
+            expected["chat_text"].as_str().unwrap(),
+            "{name}"
+        );
         // bf16 weights are used as they are; transformers computed with their f32 values.
         compare(model, &expected, TOLERANCE);
     }
@@ -200,7 +204,8 @@ fn damaged_gguf_files_are_errors() {
         assert!(error.contains("model.gguf"), "{cut}: {error}");
     }
     // Hostile counts and lengths, in the places of version, tensors, pairs and the first key's length.
-    for (at, bytes) in [(4, &[9u8, 0, 0, 0][..]), (4, &[0, 0, 0, 3]), (8, &[255; 8]), (16, &[255; 8]), (24, &[255; 8])] {
+    for (at, bytes) in [(4, &[9u8, 0, 0, 0][..]), (4, &[0, 0, 0, 3]), (8, &[255; 8]), (16, &[255; 8]), (24, &[255; 8])]
+    {
         let mut damaged = whole.clone();
         damaged[at..at + bytes.len()].copy_from_slice(bytes);
         assert!(open(&damaged).is_some(), "{at}");

@@ -56,12 +56,17 @@ fn published_weights_give_the_reference_features() {
     let tokens = image_tokens(tower.as_ref(), &images, ImageTokens::Pooled(2)).unwrap();
     assert_eq!((tokens.len(), tokens[0].dim()), (2, (4, 64)));
     let all = image_tokens(tower.as_ref(), &images, ImageTokens::All).unwrap();
-    let means: Vec<f32> = [0, 1, 4, 5].iter().fold(Array1::zeros(64), |sum: Array1<f32>, cell| {
-        (0..4).fold(sum, |sum, g| sum + all[0].row(g * 16 + cell))
-    }).iter().map(|v| v / 16.0).collect();
+    let means: Vec<f32> = [0, 1, 4, 5]
+        .iter()
+        .fold(Array1::zeros(64), |sum: Array1<f32>, cell| (0..4).fold(sum, |sum, g| sum + all[0].row(g * 16 + cell)))
+        .iter()
+        .map(|v| v / 16.0)
+        .collect();
     assert!(worst(tokens[0].row(0).to_vec(), &means) < 1e-5);
     let projector = Projector { weight: Array2::eye(64), bias: Array1::from_elem(64, 1.0) };
-    assert!(worst(projector.project(&tokens[0]).unwrap(), &tokens[0].mapv(|v| v + 1.0).into_raw_vec_and_offset().0) < 1e-6);
+    assert!(
+        worst(projector.project(&tokens[0]).unwrap(), &tokens[0].mapv(|v| v + 1.0).into_raw_vec_and_offset().0) < 1e-6
+    );
     assert!(projector.project(&Array2::zeros((3, 65))).unwrap_err().to_string().contains("65"));
 }
 
@@ -82,7 +87,8 @@ fn bands_are_bound_by_wavelength_and_the_cirrus_band_is_left_out() {
 
 #[test]
 fn folders_are_read_as_written_and_damage_is_an_error() {
-    let config = SpectralGptConfig { width: 32, depth: 1, heads: 2, hidden: 64, grid: (2, 2), ..SpectralGptConfig::base() };
+    let config =
+        SpectralGptConfig { width: 32, depth: 1, heads: 2, hidden: 64, grid: (2, 2), ..SpectralGptConfig::base() };
     let folder = tempfile::tempdir().unwrap();
     let network = config.init(&Device::flex());
     let card = SpectralCard::new(config, sentinel2_bands(), sentinel2_preprocess(16));
@@ -109,7 +115,8 @@ fn folders_are_read_as_written_and_damage_is_an_error() {
 #[test]
 fn masked_tokens_are_what_the_losses_see() {
     let device = Device::flex().autodiff();
-    let config = SpectralGptConfig { width: 32, depth: 1, heads: 2, hidden: 64, grid: (2, 2), ..SpectralGptConfig::base() };
+    let config =
+        SpectralGptConfig { width: 32, depth: 1, heads: 2, hidden: 64, grid: (2, 2), ..SpectralGptConfig::base() };
     let mae = MaeConfig { width: 16, depth: 1, heads: 2 }.init(&config, &device);
     let image = |scale: f32| {
         let values: Vec<f32> = (0..12 * 256).map(|i| scale * (i as f32 * 0.37).sin()).collect();

@@ -219,7 +219,10 @@ impl MaskedRecipe {
 
     fn problem(&self) -> Option<String> {
         if self.name.is_empty() || self.name.contains(['/', '\\']) {
-            return Some(format!("name = {:?}: give a short name without slashes; it names the output folder", self.name));
+            return Some(format!(
+                "name = {:?}: give a short name without slashes; it names the output folder",
+                self.name
+            ));
         }
         if self.data.set.is_empty() {
             return Some("data has no sets; give at least one [[data.set]] with a path".into());

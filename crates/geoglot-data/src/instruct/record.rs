@@ -41,7 +41,8 @@ pub struct Conversation {
 pub fn read_conversations(path: &Path) -> Result<Vec<Conversation>> {
     let bytes = small_file::read(path, small_file::LIST)?;
     let wrong = |problem: String| Error::Image { path: path.to_path_buf(), problem };
-    let all: Vec<Conversation> = serde_json::from_slice(&bytes).map_err(|e| wrong(format!("no list of conversations: {e}")))?;
+    let all: Vec<Conversation> =
+        serde_json::from_slice(&bytes).map_err(|e| wrong(format!("no list of conversations: {e}")))?;
     for entry in &all {
         let known = |t: &Turn| matches!(t.from.as_str(), "human" | "gpt" | "user" | "assistant" | "system");
         if entry.conversations.is_empty() {

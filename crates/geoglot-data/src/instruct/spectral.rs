@@ -70,7 +70,8 @@ pub fn spectral_facts(data: ArrayView3<f32>, mask: &Array2<bool>, bands: &[Band]
         100.0 * count as f64 / valid as f64
     };
     let mean = |values: &Array2<f32>| {
-        let sum = Zip::from(values).and(mask).fold(0f64, |s, v, m| if *m && v.is_finite() { s + f64::from(*v) } else { s });
+        let sum =
+            Zip::from(values).and(mask).fold(0f64, |s, v, m| if *m && v.is_finite() { s + f64::from(*v) } else { s });
         sum / valid as f64
     };
     type Plane<'a> = ndarray::ArrayView2<'a, f32>;
@@ -80,17 +81,17 @@ pub fn spectral_facts(data: ArrayView3<f32>, mask: &Array2<bool>, bands: &[Band]
     };
     let (ndvi, ndwi) = (index(nir, red), index(green, nir));
     let (nbr, ndsi) = (index(nir, swir2), index(green, swir1));
-    let snow = ndsi.as_ref().zip(nir).map(|(ndsi, nir)| {
-        Zip::from(ndsi).and(&nir).map_collect(|ndsi, nir| *ndsi > SNOW && *nir > BRIGHT)
-    });
+    let snow = ndsi
+        .as_ref()
+        .zip(nir)
+        .map(|(ndsi, nir)| Zip::from(ndsi).and(&nir).map_collect(|ndsi, nir| *ndsi > SNOW && *nir > BRIGHT));
     let none = Array2::from_elem(mask.dim(), false);
     let snowy = snow.as_ref().unwrap_or(&none);
     // Without the band that tells snow from cloud, bright blue could be either.
     let cloud = blue.filter(|_| snow.is_some()).map(|b| Zip::from(&b).and(snowy).map_collect(|b, s| *b > CLOUD && !s));
     let cloudy = cloud.as_ref().unwrap_or(&none);
-    let water = ndwi.as_ref().map(|ndwi| {
-        Zip::from(ndwi).and(snowy).and(cloudy).map_collect(|v, s, c| *v > WATER && !s && !c)
-    });
+    let water =
+        ndwi.as_ref().map(|ndwi| Zip::from(ndwi).and(snowy).and(cloudy).map_collect(|v, s, c| *v > WATER && !s && !c));
     let wet = water.as_ref().unwrap_or(&none);
     let haze = blue.zip(red).map(|(blue, red)| {
         Zip::from(&blue).and(&red).and(cloudy).and(snowy).map_collect(|b, r, c, s| b - 0.5 * r > HAZE && !c && !s)

@@ -118,8 +118,11 @@ pub fn conversations(
         }
         return found;
     }
-    let captions: Vec<&String> = if image.long.is_empty() { image.short.iter().collect() } else { image.long.iter().collect() };
-    if options.captions && let Some(caption) = captions.choose(&mut rng) {
+    let captions: Vec<&String> =
+        if image.long.is_empty() { image.short.iter().collect() } else { image.long.iter().collect() };
+    if options.captions
+        && let Some(caption) = captions.choose(&mut rng)
+    {
         let question = format!("<image>\n[caption] {}", DESCRIBE.choose(&mut rng).expect("not empty"));
         let more = spectral.filter(|_| options.spectral).map(spectral_sentence).unwrap_or_default();
         found.push(entry("caption", vec![(question, format!("{caption}{more}"))]));
@@ -129,7 +132,9 @@ pub fn conversations(
         let question = format!("<image>\n[classification] {}", CLASSIFY.choose(&mut rng).expect("not empty"));
         found.push(entry("classification", vec![(question, format!("{}.", listed.join(", ")))]));
     }
-    if options.spectral && let Some(facts) = spectral {
+    if options.spectral
+        && let Some(facts) = spectral
+    {
         let mut asked: Vec<(String, String)> = SURFACES
             .iter()
             .filter_map(|(words, of)| {
@@ -166,7 +171,10 @@ mod tests {
             wavelengths: Vec::new(),
             geoloc: None,
             facts: Facts {
-                labels: vec![Noun { words: "pastures".into(), plural: true }, Noun { words: "lake".into(), plural: false }],
+                labels: vec![
+                    Noun { words: "pastures".into(), plural: true },
+                    Noun { words: "lake".into(), plural: false },
+                ],
                 ..Facts::default()
             },
             short: vec!["A lake.".into()],
@@ -177,7 +185,10 @@ mod tests {
         let facts = SpectralFacts { snow: Some(0.2), water: Some(31.0), ..SpectralFacts::default() };
         let made = conversations(&image, "a.tif", Some(&facts), InstructOptions::default());
         assert_eq!(made.len(), 3);
-        assert_eq!(made[0].conversations[1].value, "A lake among pastures. Spectrally, the scene has open water on about 30 % of its area.");
+        assert_eq!(
+            made[0].conversations[1].value,
+            "A lake among pastures. Spectrally, the scene has open water on about 30 % of its area."
+        );
         assert_eq!(made[1].conversations[1].value, "lake, pastures.");
         let spectra: Vec<(&str, &str)> =
             made[2].conversations.chunks(2).map(|t| (t[0].value.as_str(), t[1].value.as_str())).collect();
@@ -186,7 +197,8 @@ mod tests {
             assert_eq!(answer.starts_with("Yes"), question.contains("water"), "{question} {answer}");
         }
         assert!(made.iter().all(|c| c.conversations.iter().filter(|t| t.value.contains("<image>")).count() == 1));
-        let only = conversations(&image, "a.tif", None, InstructOptions { labels_only: true, ..InstructOptions::default() });
+        let only =
+            conversations(&image, "a.tif", None, InstructOptions { labels_only: true, ..InstructOptions::default() });
         assert_eq!((only.len(), only[0].conversations[1].value.as_str()), (1, "lake, pastures."));
         let again = conversations(&image, "a.tif", Some(&facts), InstructOptions::default());
         assert_eq!(made, again);

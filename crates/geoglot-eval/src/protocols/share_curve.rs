@@ -47,7 +47,9 @@ pub fn share_curve(
 ) -> Result<Vec<SharePoint>> {
     same_length("classes", features.nrows(), classes.len())?;
     if folds == 0 || shares.iter().any(|s| !(*s > 0.0 && *s < 1.0)) {
-        return Err(Error::Setting(format!("{folds} folds of shares {shares:?}; expected at least one fold, shares between 0 and 1")));
+        return Err(Error::Setting(format!(
+            "{folds} folds of shares {shares:?}; expected at least one fold, shares between 0 and 1"
+        )));
     }
     let quick = Bootstrap { replicates: 0, ..Bootstrap::default() };
     let mut points: Vec<SharePoint> = Vec::new();

@@ -199,9 +199,10 @@ fn environment() -> Environment<'static> {
         // A format chrono does not know is an error of `write`, not a panic.
         match write!(text, "{}", chrono::Local::now().format(&format)) {
             Ok(()) => Ok(text),
-            Err(_) => {
-                Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("strftime_now: unknown format {format}")))
-            }
+            Err(_) => Err(minijinja::Error::new(
+                ErrorKind::InvalidOperation,
+                format!("strftime_now: unknown format {format}"),
+            )),
         }
     });
     environment
@@ -213,7 +214,8 @@ mod tests {
 
     #[test]
     fn named_templates_word_a_conversation() {
-        let turns = [Message::system("Be short."), Message::user("Hi"), Message::assistant("Hello"), Message::user("Bye")];
+        let turns =
+            [Message::system("Be short."), Message::user("Hi"), Message::assistant("Hello"), Message::user("Bye")];
         let render = |name: &str| ChatTemplate::named(name, "<s>", "</s>").unwrap().render(&turns, true).unwrap();
         assert_eq!(
             render("chatml"),

@@ -69,7 +69,8 @@ impl LanguageModel {
             [one] => Self::from_gguf(one),
             [] => Err(Error::config(path, "neither config.json nor a .gguf file: no language model")),
             several => {
-                let names: Vec<_> = several.iter().map(|p| p.file_name().unwrap_or_default().to_string_lossy()).collect();
+                let names: Vec<_> =
+                    several.iter().map(|p| p.file_name().unwrap_or_default().to_string_lossy()).collect();
                 Err(Error::config(path, format!("holds several GGUF files; name one: {}", names.join(", "))))
             }
         }

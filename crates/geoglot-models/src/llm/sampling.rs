@@ -31,7 +31,8 @@ impl Sampling {
 
     /// The next token's id; the first of equal scores.
     pub(super) fn choose<R: Rng>(&self, scores: &[f32], rng: &mut R) -> u32 {
-        let best = scores.iter().enumerate().fold((0, f32::NEG_INFINITY), |b, (i, &s)| if s > b.1 { (i, s) } else { b });
+        let best =
+            scores.iter().enumerate().fold((0, f32::NEG_INFINITY), |b, (i, &s)| if s > b.1 { (i, s) } else { b });
         if self.temperature == 0.0 {
             return best.0 as u32;
         }

@@ -34,7 +34,9 @@ impl LlmTokenizer {
         let bad = |problem: String| Error::Tokenizer { path: path.clone(), problem };
         let model = spm::read(&bytes).map_err(bad)?;
         if model.kind != 2 {
-            return Err(bad("a SentencePiece model that is not of byte pairs; save the tokeniser as tokenizer.json".into()));
+            return Err(bad(
+                "a SentencePiece model that is not of byte pairs; save the tokeniser as tokenizer.json".into()
+            ));
         }
         let vocabulary = Vocabulary {
             tokens: model.pieces.iter().map(|p| p.0).collect(),

@@ -122,7 +122,8 @@ impl SpectralLlava {
 pub(crate) fn with_template(llm: LanguageModel, name: &str) -> Result<LanguageModel> {
     let (bos, eos) = llm.template.as_ref().map_or_else(
         || {
-            let token = |names: &[&'static str]| names.iter().find(|t| llm.tokenizer.id(t).is_some()).copied().unwrap_or("");
+            let token =
+                |names: &[&'static str]| names.iter().find(|t| llm.tokenizer.id(t).is_some()).copied().unwrap_or("");
             (token(&["<s>", "<|begin_of_text|>"]).to_owned(), token(&["</s>", "<|end_of_text|>"]).to_owned())
         },
         |t| (t.bos.clone(), t.eos.clone()),

@@ -44,7 +44,10 @@ pub fn image_tokens(tower: &dyn ImageTower, images: &ImageBatch, tokens: ImageTo
     let [b, groups, h, w, d] = states.dims();
     let values: Vec<f32> = states.into_data().iter::<f32>().collect();
     if values.iter().any(|v| !v.is_finite()) {
-        return Err(Error::Input("the image tower gave NaN or infinite states: an image holds such values, or the weights are damaged".into()));
+        return Err(Error::Input(
+            "the image tower gave NaN or infinite states: an image holds such values, or the weights are damaged"
+                .into(),
+        ));
     }
     let image = groups * h * w * d;
     let cells = Array2::from_shape_vec((b * groups * h * w, d), values).expect("the tensor's own size");

@@ -66,7 +66,10 @@ pub(super) fn open(path: &Path, device: &Device) -> Result<Loaded> {
         let bad = |problem: String| Error::config(&config, problem);
         let card = SpectralCard::deserialize(read_json(&config)?).map_err(|e| bad(e.to_string()))?;
         if card.system != "spectralgpt" || card.layout != 1 {
-            return Err(bad(format!("a `{}` of layout {}; expected `spectralgpt` of layout 1", card.system, card.layout)));
+            return Err(bad(format!(
+                "a `{}` of layout {}; expected `spectralgpt` of layout 1",
+                card.system, card.layout
+            )));
         }
         let bands = match &card.bands {
             BandNeed::Fixed(bands) => bands.len(),
@@ -94,7 +97,9 @@ pub(super) fn open(path: &Path, device: &Device) -> Result<Loaded> {
 
 /// The sizes that a published checkpoint's tensors tell.
 fn published(checkpoint: &Checkpoint) -> Result<SpectralGptConfig> {
-    let bad = |problem: String| Error::config(checkpoint.path(), format!("{problem}: not a SpectralGPT checkpoint as published"));
+    let bad = |problem: String| {
+        Error::config(checkpoint.path(), format!("{problem}: not a SpectralGPT checkpoint as published"))
+    };
     let shape = |name: &str| {
         let info = checkpoint.info(name).ok_or_else(|| bad(format!("no tensor `{name}`")))?;
         Ok::<_, Error>(info.shape.clone())

@@ -67,7 +67,8 @@ impl MaeConfig {
 
     fn blocks(&self, encoder: &SpectralGptConfig) -> geoglot_nn::vision::VitConfig {
         let mut blocks = encoder.blocks();
-        (blocks.width, blocks.depth, blocks.heads, blocks.hidden) = (self.width, self.depth, self.heads, 4 * self.width);
+        (blocks.width, blocks.depth, blocks.heads, blocks.hidden) =
+            (self.width, self.depth, self.heads, 4 * self.width);
         blocks
     }
 
@@ -127,8 +128,8 @@ impl SpectralMae {
         }
         let config = self.encoder.config();
         let (groups, cells) = (config.groups(), n / config.groups());
-        let positions =
-            self.decoder_spatial.val().reshape([1, cells, width]) + self.decoder_spectral.val().reshape([groups, 1, width]);
+        let positions = self.decoder_spatial.val().reshape([1, cells, width])
+            + self.decoder_spectral.val().reshape([groups, 1, width]);
         let all = table.select(0, ints(places)).reshape([b, n, width]) + positions.reshape([1, n, width]);
         let states = self.decoder_blocks.iter().fold(all, |x, block| block.forward(x));
         let drawn = self.decoder_pred.forward(self.decoder_norm.forward(states));

@@ -160,7 +160,10 @@ impl ImageTower for SpectralTower {
         let pooled = states.narrow(1, skip, n - skip).mean_dim(1);
         let values: Vec<f32> = pooled.into_data().iter::<f32>().collect();
         if values.iter().any(|v| !v.is_finite()) {
-            return Err(Error::Input("the encoder gave NaN or infinite values: an image holds such values, or the weights are damaged".into()));
+            return Err(Error::Input(
+                "the encoder gave NaN or infinite values: an image holds such values, or the weights are damaged"
+                    .into(),
+            ));
         }
         let mut rows = Array2::from_shape_vec((b, d), values).expect("the tensor's own size");
         normalize_rows(&mut rows);

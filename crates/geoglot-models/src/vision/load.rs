@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use super::tower::{ImageTower, VitTower};
 use super::{MergeRecord, Preset, VisionConfig};
 use crate::error::{Error, Result};
-use crate::spectralgpt::SpectralTower;
 use crate::hub::{Hub, Registry, hex, sha256_of_file};
+use crate::spectralgpt::SpectralTower;
 use crate::text::SpaceId;
 use crate::text::towers::{find_weights, read_json, space_name};
 

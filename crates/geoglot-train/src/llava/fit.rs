@@ -105,7 +105,8 @@ pub fn train_stage(
     let optimizer = ModuleOptimizer::from(FusedAdamConfig::new().build());
     let mut run = Run { trainable, optimizer, history: Vec::new() };
     if let (Some(place), Some(checkpoint)) = (keep, checkpoint) {
-        let (trainable, optimizer) = restore(run.trainable, run.optimizer, &checkpoint, &Checkpoint::path(place.folder))?;
+        let (trainable, optimizer) =
+            restore(run.trainable, run.optimizer, &checkpoint, &Checkpoint::path(place.folder))?;
         run = Run { trainable, optimizer, history: checkpoint.state.history };
     }
     // All steps of all epochs; they depend on the seed only.
@@ -314,7 +315,8 @@ impl Inputs {
         let mut values = Vec::new();
         let mut tokens = 0;
         for &i in images {
-            let states = data.images.states(i).map_err(|e| PretrainError::Input(format!("{}: {e}", data.images.name(i))))?;
+            let states =
+                data.images.states(i).map_err(|e| PretrainError::Input(format!("{}: {e}", data.images.name(i))))?;
             if states.ncols() != data.width || (tokens != 0 && states.nrows() != tokens) {
                 return Err(PretrainError::Input(format!(
                     "{}: states of {} × {}; expected {tokens} × {}",

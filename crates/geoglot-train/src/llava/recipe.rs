@@ -215,7 +215,10 @@ impl LlavaRecipe {
 
     fn problem(&self) -> Option<String> {
         if self.name.is_empty() || self.name.contains(['/', '\\']) {
-            return Some(format!("name = {:?}: give a short name without slashes; it names the output folder", self.name));
+            return Some(format!(
+                "name = {:?}: give a short name without slashes; it names the output folder",
+                self.name
+            ));
         }
         if self.align.is_none() && self.tune.is_none() {
             return Some("neither [align] nor [tune]: nothing would be trained".into());

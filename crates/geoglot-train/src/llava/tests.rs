@@ -27,7 +27,11 @@ fn model() -> LanguageModel {
 }
 
 fn images() -> Images {
-    Images((0..2).map(|i| Array2::from_shape_fn((3, 4), |(r, c)| ((r * 4 + c) as f32 * 0.7 + 2.5 * i as f32).sin())).collect())
+    Images(
+        (0..2)
+            .map(|i| Array2::from_shape_fn((3, 4), |(r, c)| ((r * 4 + c) as f32 * 0.7 + 2.5 * i as f32).sin()))
+            .collect(),
+    )
 }
 
 fn sequences(llm: &LanguageModel) -> Vec<Sequence> {

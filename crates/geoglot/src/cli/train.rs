@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use geoglot::core::{BandUse, RunManifest, atomic};
+use geoglot::train::llava::LlavaRecipe;
+use geoglot::train::mae::MaskedRecipe;
 use geoglot::train::segmentation::SegmentRecipe;
 use geoglot::train::{Ended, Recipe};
 use geoglot::workflow::fold::{FoldPlace, TextSide, train_fold};
+use geoglot::workflow::llava::{pretrain_spectral, train_llava};
 use geoglot::workflow::prepare::prepare;
 use geoglot::workflow::text;
 
@@ -79,6 +82,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(recipe) = args.recipe.load_segmentation()? {
         return segmentation::train(&args.recipe, &recipe, args.fold);
     }
+    if MaskedRecipe::recognises(&args.recipe.recipe) || LlavaRecipe::recognises(&args.recipe.recipe) {
+        return train_words(&args.recipe);
+    }
     let device = args.recipe.device.open()?;
     let mut run = RunManifest::start("train");
     let recipe = args.recipe.load()?;
@@ -123,6 +129,37 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         out.display(),
         args.recipe.recipe.display()
     );
+    Ok(())
+}
+
+/// Trains an encoder on masked tokens, or projector and adapters of a model that answers in words.
+fn train_words(args: &RecipeArgs) -> anyhow::Result<()> {
+    let (device, mut run) = (args.device.open()?, RunManifest::start("train"));
+    let registry = super::common::registry(None)?;
+    let mut set = args.set.clone();
+    if MaskedRecipe::recognises(&args.recipe) {
+        set.extend(args.seed.map(|s| format!("train.seed={s}")));
+        let recipe = MaskedRecipe::load(&args.recipe, &set)?;
+        let out = args.out_named(&recipe.name);
+        let mut progress = Progress::new(&recipe.name, interrupt_flag());
+        let hash = pretrain_spectral(&recipe, &registry, &out, args.resume, &device, &mut run, &mut progress)?;
+        drop(progress);
+        println!("encoder: {} (SHA-256 {hash})", out.display());
+        println!("next: name it as model.tower in a recipe of kind = \"spectral-llava\"");
+        return Ok(());
+    }
+    set.extend(args.seed.map(|s| format!("seed={s}")));
+    let recipe = LlavaRecipe::load(&args.recipe, &set)?;
+    let out = args.out_named(&recipe.name);
+    let mut progress = Progress::new(&recipe.name, interrupt_flag());
+    let result = train_llava(&recipe, &registry, &out, args.resume, &device, &mut run, &mut progress)?;
+    drop(progress);
+    for ((name, stage), count) in result.stages.iter().zip(&result.conversations) {
+        let loss = stage.history.last().map_or(f64::NAN, |e| e.loss);
+        println!("{name}: {count} conversations, last loss {loss:.3}");
+    }
+    println!("model: {}", out.display());
+    println!("next: geoglot describe SCENE --model {}", out.display());
     Ok(())
 }
 

@@ -248,7 +248,11 @@ impl<R: Read> Input<'_, R> {
         let len = self.u64()?;
         self.take(len)?;
         let mut bytes = Vec::new();
-        self.reader.by_ref().take(len).read_to_end(&mut bytes).map_err(|e| format!("the header cannot be read: {e}"))?;
+        self.reader
+            .by_ref()
+            .take(len)
+            .read_to_end(&mut bytes)
+            .map_err(|e| format!("the header cannot be read: {e}"))?;
         if bytes.len() as u64 != len {
             return Err("the header ends inside a text: truncated".into());
         }

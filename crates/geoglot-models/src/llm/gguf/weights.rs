@@ -2,7 +2,9 @@
 
 use std::io::{Read, Seek, SeekFrom};
 
-use geoglot_nn::llm::{Decoder, DecoderConfig, Format, Layer, Projection, Rope, RopeScaling, TARGETS, Target, WeightMatrix};
+use geoglot_nn::llm::{
+    Decoder, DecoderConfig, Format, Layer, Projection, Rope, RopeScaling, TARGETS, Target, WeightMatrix,
+};
 
 use super::Gguf;
 use super::header::GgufValue;
@@ -78,9 +80,7 @@ impl Gguf {
         } else {
             match self.text(&key("rope.scaling.type")) {
                 None | Some("none") => RopeScaling::None,
-                Some("linear") => {
-                    RopeScaling::Linear(self.float(&key("rope.scaling.factor")).unwrap_or(1.0) as f32)
-                }
+                Some("linear") => RopeScaling::Linear(self.float(&key("rope.scaling.factor")).unwrap_or(1.0) as f32),
                 Some(other) => return Err(self.bad(format!("rope scaling `{other}`; expected none or linear"))),
             }
         };
