@@ -295,6 +295,67 @@ def lists():
     put("bigearthnet_table", "csv", "patch_id,labels,split,s1_name\nS2A_1_T_1_2,\"['Pastures' 'Marine waters']\",train,S1A_1_2_3\n")
 
 
+def language_models():
+    """A GGUF model of one block and six tokens; configurations, templates and adapters of the fixtures of geoglot-models."""
+
+    def text(value):
+        return struct.pack("<Q", len(value.encode())) + value.encode()
+
+    def number(key, value):
+        return text(key) + struct.pack("<II", 4, value)
+
+    def array(key, kind, values):
+        return text(key) + struct.pack("<IIQ", 9, kind, len(values)) + b"".join(values)
+
+    sizes = {"block_count": 1, "embedding_length": 4, "feed_forward_length": 4, "attention.head_count": 1, "attention.head_count_kv": 1, "context_length": 16}
+    pairs = [
+        text("general.architecture") + struct.pack("<I", 8) + text("llama"),
+        *[number(f"llama.{k}", v) for k, v in sizes.items()],
+        text("llama.attention.layer_norm_rms_epsilon") + struct.pack("<If", 6, 1e-5),
+        text("tokenizer.ggml.model") + struct.pack("<I", 8) + text("llama"),
+        array("tokenizer.ggml.tokens", 8, [text(t) for t in ["<unk>", "<s>", "</s>", "▁", "a", "▁a"]]),
+        array("tokenizer.ggml.scores", 6, [struct.pack("<f", -i) for i in range(6)]),
+        array("tokenizer.ggml.token_type", 5, [struct.pack("<i", v) for v in [2, 3, 3, 1, 1, 1]]),
+        number("tokenizer.ggml.eos_token_id", 2),
+    ]
+    shapes = {"token_embd": [4, 6], "output_norm": [4]}
+    shapes |= {f"blk.0.{n}": [4, 4] for n in ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]}
+    shapes |= {f"blk.0.{n}": [4] for n in ["attn_norm", "ffn_norm"]}
+    infos, data = [], b""
+    for name, shape in shapes.items():
+        infos.append(text(f"{name}.weight") + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape) + struct.pack("<IQ", 0, len(data)))
+        values = (0.01 * np.arange(np.prod(shape))).astype("<f4").tobytes()
+        data += values + b"\0" * (-len(values) % 32)
+    header = b"GGUF" + struct.pack("<IQQ", 3, len(infos), len(pairs)) + b"".join(pairs + infos)
+    put("gguf", "tiny", header + b"\0" * (-len(header) % 32) + data)
+    fixtures = REPO / "crates/geoglot-models/tests/fixtures/llm"
+    put("adapter_config", "lora", json.dumps(json.loads((fixtures / "smollm2-adapter/adapter_config.json").read_text())))
+    for seed, folder in [("chatml", "smollm2"), ("llama-2", "llama-2")]:
+        put("chat_template", seed, (fixtures / folder / "chat_template.jinja").read_text())
+    for folder in ["llama-3", "qwen2"]:
+        put("llm_config", folder, (fixtures / folder / "config.json").read_text())
+    recipe = """name = "x"
+kind = "spectral-llava"
+[data]
+conversations = "c.json"
+[model]
+tower = "t"
+llm = "smollm2-135m-q4"
+tokens = { pooled = 8 }
+[model.lora]
+rank = 8
+alpha = 16.0
+dropout = 0.05
+targets = ["q_proj", "down_proj"]
+[align]
+epochs = 1
+[tune]
+batch = 2
+effective_batch = 8
+"""
+    put("llava_recipe", "both", recipe.encode() + NUL + b"seed=3\ntune.epochs=2\n")
+
+
 def archives():
     """The archive's own formats, by the crate that writes them."""
     subprocess.run(["cargo", "run", "--release", "-p", "geoglot-index", "--example", "fuzz_seeds", "--", str(HERE / "seeds")], cwd=REPO, check=True)
@@ -309,4 +370,5 @@ if __name__ == "__main__":
     towers()
     lists()
     captions()
+    language_models()
     archives()

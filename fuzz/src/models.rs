@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use geoglot_models::hub::{self, Hub, ModelEntry, Store};
+use geoglot_models::llm::{ChatTemplate, LanguageModel, Message, PeftConfig, decoder_config};
 use geoglot_models::mmlgnet::ModelCard;
 use geoglot_models::text::TextTokenizer;
 use geoglot_models::text::bert::{BertConfig, BertKind};
@@ -12,6 +13,7 @@ use geoglot_nn::weights::{KeyMap, pickle, safetensors, torch};
 use geoglot_train::Recipe;
 use geoglot_train::checkpoint::Checkpoint;
 use geoglot_train::contrastive::PretrainRecipe;
+use geoglot_train::llava::LlavaRecipe;
 use geoglot_train::merge::MergePlan;
 use geoglot_train::segmentation::SegmentRecipe;
 
@@ -19,9 +21,14 @@ use super::raster::{Target, scratch};
 
 /// Every target of this file.
 pub const TARGETS: &[Target] = &[
+    ("adapter_config", adapter_config),
+    ("chat_template", chat_template),
     ("checkpoint", checkpoint),
     ("clip_merges", clip_merges),
+    ("gguf", gguf),
     ("key_map", key_map),
+    ("llava_recipe", llava_recipe),
+    ("llm_config", llm_config),
     ("merge_plan", merge_plan),
     ("model_card", model_card),
     ("model_registry", model_registry),
@@ -239,4 +246,38 @@ pub fn merge_plan(data: &[u8]) -> bool {
         let plan = MergePlan { method, ratios: ratios.clone(), modules: modules.clone() };
         plan.check(ratios.len() + 1).is_ok()
     })
+}
+
+/// A GGUF file: header, decoder, tokeniser, template.
+pub fn gguf(data: &[u8]) -> bool {
+    let path = scratch("gguf").join("model.gguf");
+    std::fs::write(&path, data).expect("a file in the temporary folder");
+    let Ok(model) = LanguageModel::open(&path) else { return false };
+    assert_eq!(model.decoder.problem(), None);
+    let _ = model.tokenizer.encode("water and the  sea", false);
+    true
+}
+
+/// PEFT's `adapter_config.json`.
+pub fn adapter_config(data: &[u8]) -> bool {
+    PeftConfig::parse(data, Path::new("adapter_config.json")).is_ok_and(|c| c.r > 0)
+}
+
+/// A chat template and a conversation through it.
+pub fn chat_template(data: &[u8]) -> bool {
+    let Ok(template) = ChatTemplate::new(String::from_utf8_lossy(data), "<s>", "</s>") else { return false };
+    template.render(&[Message::system("x"), Message::user("y"), Message::assistant("z")], true).is_ok()
+}
+
+/// A language model's `config.json`.
+pub fn llm_config(data: &[u8]) -> bool {
+    let Ok(json) = serde_json::from_slice(data) else { return false };
+    decoder_config(&json, Path::new("config.json")).is_ok_and(|c| c.problem().is_none())
+}
+
+/// A recipe of Spectral-LLaVA, and after a zero byte its overrides, one a line.
+pub fn llava_recipe(data: &[u8]) -> bool {
+    let (text, overrides) = two_texts(data);
+    let overrides: Vec<String> = overrides.lines().map(str::to_owned).collect();
+    LlavaRecipe::parse(&text, "recipe.toml", PathBuf::new(), &overrides).is_ok()
 }

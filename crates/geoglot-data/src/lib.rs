@@ -10,6 +10,8 @@
 //!
 //! [`captions`] builds image–text data: facts of labels, heights, masks and boxes, and words for them.
 //!
+//! [`instruct`] makes conversations about multispectral images of captions and spectra.
+//!
 //! [`shards`] keeps image–text pairs of any sensor in WebDataset tar files and streams batches from them.
 //!
 //! [`synth`] generates aligned scenes with labels for the demo, the tests and the benchmarks.
@@ -19,6 +21,7 @@ mod augment;
 pub mod captions;
 pub mod datasets;
 mod error;
+pub mod instruct;
 mod patches;
 mod preprocess;
 mod sampler;

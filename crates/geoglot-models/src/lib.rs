@@ -7,6 +7,8 @@
 //! * [`mmlgnet`]: land cover from several sensors aligned with text, trained patch by patch, mapped densely;
 //! * [`segmentation`]: UPerNet heads on frozen image towers, whole scenes tile by tile with blended seams;
 //! * [`tsmnet`]: optical and SAR images to maps of any classes, with descriptions of scenes;
+//! * [`llm`]: language models of the LLaMA family: weights, tokenisers, chat templates, generation, adapters;
+//! * [`spectralgpt`]: an encoder of space and spectrum for Sentinel-2; [`spectral_llava`]: any image tower and a language model as one;
 //! * [`hub`]: the registry of known models, where they lie on this machine, and how to fetch and check them.
 //!
 //! Every model is a folder of a config and weights. A tower names its embedding space ([`text::SpaceId`]), so that vectors
@@ -17,8 +19,11 @@ mod error;
 pub mod geolangbind;
 pub mod hub;
 mod initial;
+pub mod llm;
 pub mod mmlgnet;
 pub mod segmentation;
+pub mod spectral_llava;
+pub mod spectralgpt;
 pub mod text;
 pub mod tsmnet;
 pub mod vision;

@@ -63,3 +63,12 @@ pub(crate) fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, 
     };
     softmax(scores, 3).matmul(split(v, n)).swap_dims(1, 2).reshape([b, m, d])
 }
+
+/// As [`attention`] of a sequence to itself, in which no query sees the keys after it.
+pub(crate) fn causal_attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
+    if let Some(mixed) = ops::causal_attention(&q, &k, &v, heads) {
+        return mixed;
+    }
+    let bias = crate::attention::causal_bias(q.dims()[1], &q.device());
+    attention(q, k, v, heads, Some(bias))
+}

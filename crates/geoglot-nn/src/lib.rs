@@ -5,6 +5,7 @@ pub mod cnn;
 pub mod conv_block;
 pub mod embedding;
 mod layers;
+pub mod llm;
 pub mod losses;
 pub mod multimodal;
 pub mod ops;

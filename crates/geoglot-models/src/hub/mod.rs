@@ -253,6 +253,10 @@ impl Hub {
 /// Whether a folder holds weights and, as far as the model has them, a configuration and a tokeniser.
 fn complete(folder: &Path, entry: &ModelEntry) -> bool {
     let any = |files: &[&str]| files.iter().any(|f| folder.join(f).is_file());
+    // A GGUF file holds configuration and tokeniser.
+    if entry.weights.iter().any(|w| w.ends_with(".gguf") && folder.join(w).is_file()) {
+        return true;
+    }
     let text = entry.kind != "image-tower" && entry.preset.is_none();
     (entry.preset.is_some() || any(&["config.json", "open_clip_config.json"]))
         && (!text || any(&["tokenizer.json", "merges.txt", "spiece.model"]))

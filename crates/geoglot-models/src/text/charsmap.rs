@@ -11,7 +11,7 @@ use serde_json::Value;
 ///
 /// # Errors
 /// What is wrong with a map. Files of another form pass: their own reader says what is wrong with them.
-pub(super) fn check_tokenizer(json: &[u8]) -> Result<(), String> {
+pub(crate) fn check_tokenizer(json: &[u8]) -> Result<(), String> {
     #[derive(Deserialize)]
     struct Specification {
         #[serde(default)]

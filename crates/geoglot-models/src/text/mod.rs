@@ -15,13 +15,13 @@
 
 pub mod bert;
 mod cache;
-mod charsmap;
+pub(crate) mod charsmap;
 pub mod clip;
 mod hashed;
 mod pooling;
 pub mod siglip;
 mod space;
-mod spm;
+pub(crate) mod spm;
 mod tokenize;
 pub(crate) mod towers;
 

@@ -55,16 +55,27 @@ const CONTROL: u64 = 3;
 const USER: u64 = 4;
 const UNIGRAM: u64 = 1;
 
-/// A `tokenizer.json` with the tokens, scores and normalisation of a SentencePiece model, adding `</s>` behind every text as T5's
-/// and SigLIP's tokenisers do.
+/// What a SentencePiece model holds.
+pub(crate) struct Pieces<'a> {
+    /// Text, score and kind of every piece; the position is the id.
+    pub pieces: Vec<(&'a str, f32, u64)>,
+    /// Id of the unknown piece.
+    pub unknown: u64,
+    /// How texts are split: 1 unigram, 2 byte pairs.
+    pub kind: u64,
+    /// The normaliser's character map.
+    pub map: Option<&'a [u8]>,
+    /// Whether a space is put in front of every text.
+    pub prefix: bool,
+}
+
+/// Reads a SentencePiece model.
 ///
 /// # Errors
 /// A description of what is wrong with the file.
-pub(super) fn tokenizer_json(bytes: &[u8]) -> Result<Value, String> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Pieces<'_>, String> {
     let broken = || "not a SentencePiece model, or a damaged one".to_owned();
-    let mut vocabulary = Vec::new();
-    let mut special = Vec::new();
-    let (mut unknown, mut kind, mut map) = (0u64, UNIGRAM, None);
+    let mut found = Pieces { pieces: Vec::new(), unknown: 0, kind: UNIGRAM, map: None, prefix: true };
     for (number, field) in fields(bytes).ok_or_else(broken)? {
         let Field::Bytes(message) = field else { continue };
         match number {
@@ -78,39 +89,54 @@ pub(super) fn tokenizer_json(bytes: &[u8]) -> Result<Value, String> {
                         _ => {}
                     }
                 }
-                let piece = piece.ok_or_else(broken)?;
-                if matches!(of, CONTROL | USER) {
-                    special.push((vocabulary.len(), piece, of == CONTROL));
-                }
-                vocabulary.push(json!([piece, score]));
+                found.pieces.push((piece.ok_or_else(broken)?, score, of));
             }
             2 => {
                 for (number, field) in fields(message).ok_or_else(broken)? {
                     match (number, field) {
-                        (3, Field::Number(n)) => kind = n,
-                        (40, Field::Number(n)) => unknown = n,
+                        (3, Field::Number(n)) => found.kind = n,
+                        (40, Field::Number(n)) => found.unknown = n,
                         _ => {}
                     }
                 }
             }
             3 => {
                 for (number, field) in fields(message).ok_or_else(broken)? {
-                    if let (2, Field::Bytes(bytes)) = (number, field) {
-                        map = Some(bytes).filter(|b| !b.is_empty());
+                    match (number, field) {
+                        (2, Field::Bytes(bytes)) => found.map = Some(bytes).filter(|b| !b.is_empty()),
+                        (3, Field::Number(n)) => found.prefix = n != 0,
+                        _ => {}
                     }
                 }
             }
             _ => {}
         }
     }
-    if vocabulary.is_empty() {
-        return Err(broken());
+    match found.pieces.is_empty() {
+        true => Err(broken()),
+        false => Ok(found),
     }
+}
+
+/// A `tokenizer.json` with the tokens, scores and normalisation of a SentencePiece model, adding `</s>` behind every text as T5's
+/// and SigLIP's tokenisers do.
+///
+/// # Errors
+/// A description of what is wrong with the file.
+pub(super) fn tokenizer_json(bytes: &[u8]) -> Result<Value, String> {
+    let Pieces { pieces, unknown, kind, map, .. } = read(bytes)?;
     if kind != UNIGRAM {
         return Err(
             "a SentencePiece model that is not of the unigram kind; save the tokeniser as tokenizer.json".into()
         );
     }
+    let vocabulary: Vec<Value> = pieces.iter().map(|(piece, score, _)| json!([piece, score])).collect();
+    let special: Vec<(usize, &str, bool)> = pieces
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, _, of))| matches!(*of, CONTROL | USER))
+        .map(|(id, (piece, _, of))| (id, *piece, *of == CONTROL))
+        .collect();
     let end = vocabulary
         .iter()
         .position(|p| p[0] == "</s>")

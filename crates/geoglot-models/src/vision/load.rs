@@ -12,6 +12,7 @@ use super::tower::{ImageTower, VitTower};
 use super::{MergeRecord, Preset, VisionConfig};
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Registry, hex, sha256_of_file};
+use crate::spectralgpt::SpectralTower;
 use crate::text::SpaceId;
 use crate::text::towers::{find_weights, read_json, space_name};
 
@@ -86,6 +87,10 @@ pub fn load_image_tower_with(
     hub: &Hub,
     device: &Device,
 ) -> Result<Box<dyn ImageTower>> {
+    let path = Path::new(path_or_name);
+    if options.preset.is_none() && SpectralTower::recognises(path) {
+        return Ok(Box::new(SpectralTower::open(path, device)?));
+    }
     Ok(Box::new(TowerFiles::resolve(path_or_name, options, hub)?.load(device)?))
 }
 

@@ -68,6 +68,21 @@ pub trait ImageTower: Send + Sync {
     /// As [`ImageTower::encode`].
     fn patch_features(&self, images: &ImageBatch) -> Result<Tensor<4>>;
 
+    /// As [`ImageTower::patch_features`], apart for each group of bands where the tower has tokens of groups: `[B, groups, h, w, width]`.
+    ///
+    /// # Errors
+    /// As [`ImageTower::encode`].
+    fn grouped_features(&self, images: &ImageBatch) -> Result<Tensor<5>> {
+        let states = self.patch_features(images)?;
+        let [b, h, w, d] = states.dims();
+        Ok(states.reshape([b, 1, h, w, d]))
+    }
+
+    /// Width of [`ImageTower::patch_features`].
+    fn feature_width(&self) -> usize {
+        self.width()
+    }
+
     /// Preprocesses images of physical values `[C, H, W]` with these bands.
     ///
     /// # Errors
@@ -210,6 +225,10 @@ impl ImageTower for VitTower {
 
     fn depth(&self) -> usize {
         self.config.vit.depth
+    }
+
+    fn feature_width(&self) -> usize {
+        self.config.vit.width
     }
 
     fn describe(&self) -> String {

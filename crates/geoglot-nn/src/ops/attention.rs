@@ -34,6 +34,19 @@ const QUERIES: usize = 128;
 /// # Panics
 /// If the shapes do not fit each other, or D is no multiple of `heads`.
 pub fn attention(q: &Tensor<3>, k: &Tensor<3>, v: &Tensor<3>, heads: usize) -> Option<Tensor<3>> {
+    mix(q, k, v, heads, false)
+}
+
+/// As [`attention`] for as many queries as keys, in which query i sees keys 0 to i only.
+///
+/// # Panics
+/// As [`attention`]; if there are other numbers of queries than keys.
+pub fn causal_attention(q: &Tensor<3>, k: &Tensor<3>, v: &Tensor<3>, heads: usize) -> Option<Tensor<3>> {
+    assert_eq!(q.dims(), k.dims(), "queries and keys of different shapes");
+    mix(q, k, v, heads, true)
+}
+
+fn mix(q: &Tensor<3>, k: &Tensor<3>, v: &Tensor<3>, heads: usize, causal: bool) -> Option<Tensor<3>> {
     if ![q, k, v].iter().any(|t| t.device().is_autodiff()) {
         return None;
     }
@@ -42,7 +55,7 @@ pub fn attention(q: &Tensor<3>, k: &Tensor<3>, v: &Tensor<3>, heads: usize) -> O
     assert!(keys > 0, "attention to no token");
     assert_eq!(k.dims(), [batch, keys, width], "keys of another batch or width than the queries");
     assert_eq!(v.dims(), k.dims(), "values and keys of different shapes");
-    let shape = Shape { batch, queries, keys, width, heads };
+    let shape = Shape { batch, queries, keys, width, heads, causal };
     train::<NoCheckpointing>(shape, q, k, v).or_else(|| train::<BalancedCheckpointing>(shape, q, k, v))
 }
 
@@ -103,6 +116,8 @@ struct Shape {
     keys: usize,
     width: usize,
     heads: usize,
+    /// Whether query i sees keys 0 to i only.
+    causal: bool,
 }
 
 impl Shape {
@@ -130,6 +145,16 @@ impl Shape {
         (0..queries).step_by(QUERIES).map(move |from| (from, QUERIES.min(queries - from)))
     }
 
+    /// Keys that the queries before `end` see.
+    fn seen(&self, end: usize) -> usize {
+        if self.causal { end } else { self.keys }
+    }
+
+    /// Keys that query `q` sees.
+    fn limit(&self, q: usize) -> usize {
+        if self.causal { q + 1 } else { self.keys }
+    }
+
     /// Floats of a group's scores.
     fn scores(&self) -> usize {
         QUERIES.min(self.queries) * self.keys
@@ -147,16 +172,17 @@ impl Shape {
         sums.par_chunks_mut(queries).enumerate().for_each_init(
             || Buffer::take(self.scores()),
             |scores, (task, sums)| {
-                let keys_of = self.part(k, task, keys, 0, keys);
-                let values_of = self.part(v, task, keys, 0, keys);
                 for (from, count) in self.groups() {
-                    let scores = &mut scores[..count * keys];
+                    let seen = self.seen(from + count);
+                    let keys_of = self.part(k, task, keys, 0, seen);
+                    let values_of = self.part(v, task, keys, 0, seen);
+                    let scores = &mut scores[..count * seen];
                     let queries_of = self.part(q, task, queries, from, count);
                     scaled_product(queries_of, keys_of.t(), scores, self.scale());
-                    softmax_rows(scores, &mut sums[from..from + count]);
+                    softmax_rows(scores, &mut sums[from..from + count], self.limit(from), usize::from(self.causal));
                     // SAFETY: tasks differ in the image or in the columns, groups of a task in the rows.
                     let target = unsafe { shared.part(self.first(task, queries) + from * width, count, head, width) };
-                    multiply(Matrix::new(scores, count, keys), values_of, target, 1.0, false, Threads::One);
+                    multiply(Matrix::new(scores, count, seen), values_of, target, 1.0, false, Threads::One);
                 }
             },
         );
@@ -178,18 +204,20 @@ impl Shape {
         state.sums.par_chunks(queries).enumerate().for_each_init(
             || (Buffer::take(self.scores()), Buffer::take(self.scores())),
             |(weights, slopes), (task, sums)| {
-                let keys_of = self.part(k, task, keys, 0, keys);
-                let values_of = self.part(v, task, keys, 0, keys);
                 for (from, count) in self.groups() {
-                    let again = from > 0;
-                    let (weights, slopes) = (&mut weights[..count * keys], &mut slopes[..count * keys]);
+                    let seen = self.seen(from + count);
+                    let keys_of = self.part(k, task, keys, 0, seen);
+                    let values_of = self.part(v, task, keys, 0, seen);
+                    let (weights, slopes) = (&mut weights[..count * seen], &mut slopes[..count * seen]);
                     let queries_of = self.part(q, task, queries, from, count);
                     let grads_of = self.part(grad, task, queries, from, count);
                     scaled_product(queries_of, keys_of.t(), weights, scale);
                     scaled_product(grads_of, values_of.t(), slopes, 1.0);
                     let first = self.first(task, queries) + from * width;
-                    slope_rows(weights, slopes, &sums[from..from + count], &grad[first..], &out[first..], width, head);
-                    let (weights, slopes) = (Matrix::new(weights, count, keys), Matrix::new(slopes, count, keys));
+                    let (limit, step) = (self.limit(from), usize::from(self.causal));
+                    let sums = &sums[from..from + count];
+                    slope_rows(weights, slopes, sums, &grad[first..], &out[first..], width, head, limit, step);
+                    let (weights, slopes) = (Matrix::new(weights, count, seen), Matrix::new(slopes, count, seen));
                     // SAFETY: tasks differ in the image or in the columns; within a task one part is used after the other.
                     unsafe {
                         if wanted[0] {
@@ -197,12 +225,12 @@ impl Shape {
                             multiply(slopes, keys_of, target, scale, false, Threads::One);
                         }
                         if wanted[1] {
-                            let target = dk.part(self.first(task, keys), keys, head, width);
-                            multiply(slopes.t(), queries_of, target, scale, again, Threads::One);
+                            let target = dk.part(self.first(task, keys), seen, head, width);
+                            multiply(slopes.t(), queries_of, target, scale, true, Threads::One);
                         }
                         if wanted[2] {
-                            let target = dv.part(self.first(task, keys), keys, head, width);
-                            multiply(weights.t(), grads_of, target, 1.0, again, Threads::One);
+                            let target = dv.part(self.first(task, keys), seen, head, width);
+                            multiply(weights.t(), grads_of, target, 1.0, true, Threads::One);
                         }
                     }
                 }
@@ -219,12 +247,14 @@ fn scaled_product(a: Matrix, b: Matrix, out: &mut [f32], factor: f32) {
 }
 
 kernel! {
-    /// Softmax of every row, and what it takes to compute it again.
-    fn softmax_rows<'a>(simd: S, scores: &'a mut [f32], sums: &'a mut [[f32; 2]]) {
+    /// Softmax of row i over its first `limit + step·i` scores, zero behind them, and what it takes to compute it again.
+    fn softmax_rows<'a>(simd: S, scores: &'a mut [f32], sums: &'a mut [[f32; 2]], limit: usize, step: usize) {
         let _ = simd;
         let n = scores.len() / sums.len();
-        for (row, sum) in scores.chunks_exact_mut(n).zip(sums) {
-            *sum = softmax(row);
+        for (i, (row, sum)) in scores.chunks_exact_mut(n).zip(sums).enumerate() {
+            let (seen, unseen) = row.split_at_mut(limit + step * i);
+            *sum = softmax(seen);
+            unseen.fill(0.0);
         }
     }
 }
@@ -241,6 +271,8 @@ kernel! {
         out: &'a [f32],
         width: usize,
         head: usize,
+        limit: usize,
+        step: usize,
     ) {
         let _ = simd;
         let n = weights.len() / sums.len();
@@ -248,10 +280,14 @@ kernel! {
         for (r, ((weights, slopes), [top, scale])) in rows {
             let at = r * width..r * width + head;
             let mean = dot(&grad[at.clone()], &out[at]);
+            let (weights, unseen) = weights.split_at_mut(limit + step * r);
+            let (slopes, beyond) = slopes.split_at_mut(weights.len());
             for (p, g) in weights.iter_mut().zip(slopes) {
                 *p = exp(*p - top) * scale;
                 *g = *p * (*g - mean);
             }
+            unseen.fill(0.0);
+            beyond.fill(0.0);
         }
     }
 }

@@ -33,7 +33,8 @@ pub struct VitBlock {
 }
 
 impl VitBlock {
-    pub(super) fn init(config: &VitConfig, device: &Device) -> Self {
+    /// A block of the widths of `config`, with initial weights.
+    pub fn init(config: &VitConfig, device: &Device) -> Self {
         let norm = || LayerNormConfig::new(config.width).with_epsilon(config.epsilon).init(device);
         let scale = || config.layer_scale.then(|| Initializer::Constant { value: 1e-5 }.init([config.width], device));
         Self {

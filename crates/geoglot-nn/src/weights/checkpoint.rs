@@ -116,6 +116,30 @@ impl Checkpoint {
     /// # Errors
     /// [`WeightsError::NoTensor`], [`WeightsError::DType`] for integers, [`WeightsError::Io`].
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, WeightsError> {
+        let (entry, bytes) = self.storage(name)?;
+        let dtype = entry.info.dtype;
+        let storage = dtype.to_f32(&bytes).ok_or_else(|| WeightsError::DType {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            found: format!("{dtype:?}"),
+        })?;
+        Ok(match &entry.view {
+            None => storage,
+            Some((first, strides)) => gather(&storage, *first, &entry.info.shape, strides),
+        })
+    }
+
+    /// A tensor's bytes as the file has them, row-major and little-endian; `None` for a view into a larger storage.
+    ///
+    /// # Errors
+    /// [`WeightsError::NoTensor`], [`WeightsError::Io`].
+    pub fn read_bytes(&self, name: &str) -> Result<Option<Vec<u8>>, WeightsError> {
+        let (entry, bytes) = self.storage(name)?;
+        Ok(entry.view.is_none().then_some(bytes))
+    }
+
+    /// What is known of a tensor and the bytes of its storage.
+    fn storage(&self, name: &str) -> Result<(&Entry, Vec<u8>), WeightsError> {
         let entry = self.entries.get(name).ok_or_else(|| WeightsError::NoTensor {
             path: self.path.clone(),
             name: name.to_owned(),
@@ -136,16 +160,7 @@ impl Checkpoint {
                 format!("it ends inside tensor `{name}`; copy or download it again"),
             ));
         }
-        let dtype = entry.info.dtype;
-        let storage = dtype.to_f32(&bytes).ok_or_else(|| WeightsError::DType {
-            path: self.path.clone(),
-            name: name.to_owned(),
-            found: format!("{dtype:?}"),
-        })?;
-        Ok(match &entry.view {
-            None => storage,
-            Some((first, strides)) => gather(&storage, *first, &entry.info.shape, strides),
-        })
+        Ok((entry, bytes))
     }
 }
 

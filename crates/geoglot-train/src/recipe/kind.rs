@@ -13,6 +13,10 @@ pub enum Kind {
     Segmentation,
     /// `kind = "open-segmentation"`: a [`crate::open_segmentation::OpenRecipe`].
     OpenSegmentation,
+    /// `kind = "masked"`: a [`crate::mae::MaskedRecipe`].
+    Masked,
+    /// `kind = "spectral-llava"`: a [`crate::llava::LlavaRecipe`].
+    SpectralLlava,
     /// Image sets in `[[data.set]]`: a [`crate::contrastive::PretrainRecipe`].
     ImageText,
 }
@@ -25,6 +29,8 @@ impl Kind {
         match table.get("kind").and_then(Value::as_str) {
             Some("segmentation") => Self::Segmentation,
             Some("open-segmentation") => Self::OpenSegmentation,
+            Some("masked") => Self::Masked,
+            Some("spectral-llava") => Self::SpectralLlava,
             _ if table.get("data").and_then(|d| d.get("set")).is_some() => Self::ImageText,
             _ => Self::LandCover,
         }

@@ -42,8 +42,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             }
             land_cover(&args, *recipe)
         }
-        AnyRecipe::Segmentation(_) => {
-            Err(Usage("there are no ablations of segmentation recipes; compare runs of `geoglot evaluate`".into())
+        _ => {
+            Err(Usage("there are no ablations of recipes of this kind; compare runs of `geoglot evaluate`".into())
                 .into())
         }
     }

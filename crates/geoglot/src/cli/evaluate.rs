@@ -41,6 +41,9 @@ fn evaluate_recipe(args: RecipeArgs, json: bool) -> anyhow::Result<()> {
         AnyRecipe::LandCover(recipe) => recipe,
         AnyRecipe::Segmentation(recipe) => return segmentation::evaluate(&args, &recipe, json),
         AnyRecipe::OpenSegmentation(recipe) => return open_segmentation::evaluate(&args, &recipe, json),
+        AnyRecipe::Masked(_) | AnyRecipe::SpectralLlava(_) => {
+            return Err(Usage("this recipe has no folds to score; train it, then geoglot evaluate probe".into()).into());
+        }
         AnyRecipe::ImageText(recipe) => {
             return Err(Usage(format!(
                 "an image–text recipe has no folds to score; train it, then geoglot evaluate zero-shot --model out/{} --data …",

@@ -5,10 +5,13 @@ mod caption;
 mod classify;
 mod common;
 mod demo;
+mod describe;
 mod embed;
 mod evaluate;
 mod index;
 mod info;
+mod instruct;
+mod llava;
 mod map;
 mod merge;
 mod models;
@@ -63,6 +66,10 @@ enum Command {
     Merge(merge::Args),
     /// Say what images show, in labels of your own words
     Classify(classify::Args),
+    /// Say in words what scenes show, answer questions about them, or talk about one
+    Describe(Box<describe::Args>),
+    /// Build conversations about images from their captions and spectra, to train a model that answers in words
+    Instruct(instruct::Args),
     /// Turn scenes of any sensor into an archive of embeddings: tiles or patches, place, date, sensor
     Embed(Box<embed::Args>),
     /// Archives of embeddings: make, fill, search in words, export, check
@@ -105,6 +112,8 @@ pub fn main() -> ExitCode {
         Command::Segment(args) => segment::run(*args),
         Command::Merge(args) => merge::run(args),
         Command::Classify(args) => classify::run(args),
+        Command::Describe(args) => describe::run(*args),
+        Command::Instruct(args) => instruct::run(args),
         Command::Embed(args) => embed::run(*args),
         Command::Index(args) => index::run(args),
         Command::Shards(args) => shards::run(args),

@@ -6,6 +6,8 @@ use clap::Args as ClapArgs;
 use geoglot::core::{BandUse, RunManifest, atomic};
 use geoglot::train::contrastive::PretrainRecipe;
 use geoglot::train::recipe::Kind;
+use geoglot::train::llava::LlavaRecipe;
+use geoglot::train::mae::MaskedRecipe;
 use geoglot::train::open_segmentation::OpenRecipe;
 use geoglot::train::segmentation::SegmentRecipe;
 use geoglot::train::{Ended, Recipe};
@@ -15,7 +17,7 @@ use geoglot::workflow::text;
 
 use super::common::{DeviceArg, Usage, interrupt_flag};
 use super::progress::Progress;
-use super::{open_segmentation, pretrain, segmentation};
+use super::{llava, open_segmentation, pretrain, segmentation};
 
 /// What every command with a recipe takes.
 #[derive(Debug, Clone, ClapArgs)]
@@ -43,11 +45,15 @@ impl RecipeArgs {
     /// The recipe with its overrides.
     pub fn load(&self) -> anyhow::Result<AnyRecipe> {
         let mut set = self.set.clone();
-        set.extend(self.seed.map(|s| format!("train.seed={s}")));
-        Ok(match Kind::of(&self.recipe) {
+        let kind = Kind::of(&self.recipe);
+        let seed = if kind == Kind::SpectralLlava { "seed" } else { "train.seed" };
+        set.extend(self.seed.map(|s| format!("{seed}={s}")));
+        Ok(match kind {
             Kind::LandCover => AnyRecipe::LandCover(Box::new(Recipe::load(&self.recipe, &set)?)),
             Kind::Segmentation => AnyRecipe::Segmentation(Box::new(SegmentRecipe::load(&self.recipe, &set)?)),
             Kind::OpenSegmentation => AnyRecipe::OpenSegmentation(Box::new(OpenRecipe::load(&self.recipe, &set)?)),
+            Kind::Masked => AnyRecipe::Masked(Box::new(MaskedRecipe::load(&self.recipe, &set)?)),
+            Kind::SpectralLlava => AnyRecipe::SpectralLlava(Box::new(LlavaRecipe::load(&self.recipe, &set)?)),
             Kind::ImageText => AnyRecipe::ImageText(Box::new(PretrainRecipe::load(&self.recipe, &set)?)),
         })
     }
@@ -66,6 +72,10 @@ pub enum AnyRecipe {
     Segmentation(Box<SegmentRecipe>),
     /// Maps of any words from optical and radar images.
     OpenSegmentation(Box<OpenRecipe>),
+    /// An encoder of Sentinel-2 on masked tokens.
+    Masked(Box<MaskedRecipe>),
+    /// A language model that reads an image tower's tokens.
+    SpectralLlava(Box<LlavaRecipe>),
     /// An any-band tower into the space of a text tower.
     ImageText(Box<PretrainRecipe>),
 }
@@ -96,6 +106,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let fold = args.fold.unwrap_or(1);
     match recipe {
         AnyRecipe::Segmentation(recipe) => segmentation::train(&args.recipe, &recipe, fold),
+        AnyRecipe::Masked(recipe) => llava::train_masked(&args.recipe, &recipe),
+        AnyRecipe::SpectralLlava(recipe) => llava::train(&args.recipe, &recipe),
         AnyRecipe::OpenSegmentation(recipe) => open_segmentation::train(&args.recipe, &recipe, fold),
         AnyRecipe::LandCover(recipe) => land_cover(&args.recipe, &recipe, fold),
         AnyRecipe::ImageText(_) => unreachable!("dealt with above"),

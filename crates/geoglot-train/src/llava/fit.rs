@@ -1,0 +1,420 @@
+//! Training of a stage.
+
+use std::path::Path;
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use geoglot_core::Seeds;
+use geoglot_data::BatchSampler;
+use geoglot_models::spectral_llava::Projector;
+use geoglot_nn::llm::{Adapters, Decoder, FrozenDecoder, LoraConfig};
+use geoglot_nn::ops::adam::FusedAdamConfig;
+use indexmap::IndexMap;
+use ndarray::{Array1, Array2};
+
+use super::{Sequence, StageSection};
+use crate::checkpoint::{Checkpoint, State};
+use crate::contrastive::PretrainError;
+use crate::flat::{flatten, number_parameters};
+use crate::history::{self, EpochRecord};
+use crate::mae::warm_cosine;
+use crate::optimise::{clip, record, restore};
+use crate::{Ended, Observer, RunFolder};
+
+type Result<T, E = PretrainError> = std::result::Result<T, E>;
+
+/// States of images, as the frozen tower gives them.
+pub trait ImageStates {
+    /// States [tokens, width] of image `i`; equal numbers for all.
+    ///
+    /// # Errors
+    /// What reading or encoding gives.
+    fn states(&self, i: usize) -> Result<Array2<f32>, Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Name of image `i`, for messages.
+    fn name(&self, i: usize) -> String;
+}
+
+/// What a stage learns from.
+pub struct StageData<'a> {
+    /// Conversations.
+    pub sequences: &'a [Sequence],
+    /// Images.
+    pub images: &'a dyn ImageStates,
+    /// The language model's weights, for embeddings.
+    pub decoder: &'a Decoder,
+    /// The same, frozen, on the training's autodiff device.
+    pub frozen: &'a FrozenDecoder,
+    /// Width of the image states.
+    pub width: usize,
+}
+
+/// A trained stage.
+#[derive(Debug)]
+pub struct StageResult {
+    /// The projector.
+    pub projector: Projector,
+    /// The adapters, where the stage trained them.
+    pub adapters: Option<Adapters>,
+    /// What happened, one record a checkpoint.
+    pub history: Vec<EpochRecord>,
+    /// How training ended.
+    pub ended: Ended,
+}
+
+/// What is trained.
+#[derive(Module, Debug)]
+struct Trainable {
+    projector: Linear,
+    adapters: Option<Adapters>,
+}
+
+/// Trains a stage, from `start` or a random projector; with `lora`, new adapters are trained too. `device` is the autodiff device of
+/// `data.frozen`.
+///
+/// # Errors
+/// Images that cannot be read, a loss that is no number, a checkpoint of another run.
+#[allow(clippy::too_many_arguments)]
+pub fn train_stage(
+    data: &StageData<'_>,
+    section: &StageSection,
+    start: Option<&Projector>,
+    lora: Option<&LoraConfig>,
+    seed: u64,
+    keep: Option<RunFolder<'_>>,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<StageResult> {
+    let checkpoint = match keep {
+        Some(place) if place.resume => Checkpoint::load(place.folder, place.run)?,
+        _ => None,
+    };
+    let seeds = Seeds::new(seed);
+    let rate = section.learning_rate.unwrap_or(if lora.is_some() { 2e-4 } else { 1e-3 });
+    device.seed(seeds.value("llava/init"));
+    let projector = match start {
+        Some(projector) => to_linear(projector, device),
+        None => LinearConfig::new(data.width, data.decoder.config.width).init(device),
+    };
+    let adapters = lora.map(|l| l.init(&data.decoder.config, device));
+    let trainable = number_parameters(Trainable { projector, adapters });
+    let optimizer = ModuleOptimizer::from(FusedAdamConfig::new().build());
+    let mut run = Run { trainable, optimizer, history: Vec::new() };
+    if let (Some(place), Some(checkpoint)) = (keep, checkpoint) {
+        let (trainable, optimizer) =
+            restore(run.trainable, run.optimizer, &checkpoint, &Checkpoint::path(place.folder))?;
+        run = Run { trainable, optimizer, history: checkpoint.state.history };
+    }
+    // All steps of all epochs; they depend on the seed only.
+    let sampler = BatchSampler::new(data.sequences.len(), section.effective_batch, seeds.value("llava/order"))
+        .map_err(crate::Error::from)?;
+    let plan: Vec<Vec<usize>> = (0..section.epochs).flat_map(|e| sampler.epoch(e)).collect();
+    let warmup = (section.warmup * plan.len() as f64).round() as usize;
+    let rounds = plan.chunks(section.save_every).count();
+    let mut ended = Ended::Finished;
+    'training: for (round, steps) in plan.chunks(section.save_every).enumerate().skip(run.history.len()) {
+        let (start, mut total) = (Instant::now(), 0.0);
+        for (number, batch) in steps.iter().enumerate() {
+            let step = round * section.save_every + number;
+            let pass = Pass { data, section, seed: seeds.value(&format!("llava/dropout/{step}")), device };
+            let (value, gradients) = pass.gradients(&run.trainable, batch)?;
+            let (gradients, norm) = clip(gradients, &run.trainable, section.clip.unwrap_or(f64::INFINITY));
+            if !(value.is_finite() && norm.is_finite()) {
+                let names = batch.iter().take(4).map(|&k| data.images.name(data.sequences[k].image));
+                return Err(PretrainError::Diverged {
+                    what: if value.is_finite() { "norm of the gradients" } else { "loss" },
+                    value: if value.is_finite() { norm } else { value },
+                    epoch: round + 1,
+                    batch: number + 1,
+                    images: names.collect::<Vec<_>>().join(", "),
+                    modality: "the conversations".into(),
+                });
+            }
+            run.trainable = run.optimizer.step(warm_cosine(rate, warmup, step, plan.len()), run.trainable, gradients);
+            total += f64::from(value);
+            observer.batch(round + 1, number + 1, steps.len(), value);
+            if observer.stop() {
+                ended = Ended::Interrupted;
+                break 'training;
+            }
+        }
+        run.history.push(EpochRecord {
+            epoch: round + 1,
+            loss: total / steps.len() as f64,
+            validation_oa: None,
+            validation_miou: None,
+            learning_rate: warm_cosine(rate, warmup, round * section.save_every, plan.len()),
+            logit_scale: 1.0,
+            seconds: start.elapsed().as_secs_f64(),
+            parts: IndexMap::new(),
+        });
+        observer.epoch(&run.history[round], rounds);
+        if let Some(place) = keep {
+            run.save(place)?;
+        }
+    }
+    let Trainable { projector, adapters } = run.trainable;
+    Ok(StageResult { projector: of_linear(&projector), adapters, history: run.history, ended })
+}
+
+struct Run {
+    trainable: Trainable,
+    optimizer: ModuleOptimizer,
+    history: Vec<EpochRecord>,
+}
+
+impl Run {
+    fn save(&self, place: RunFolder<'_>) -> Result<()> {
+        let path: &Path = place.folder;
+        let optimizer = record(&self.optimizer, &Checkpoint::path(path))?;
+        let done = self.history.len();
+        let state = State { run: place.run.into(), epochs: done, best_epoch: done, history: self.history.clone() };
+        let weights = flatten(&self.trainable);
+        Checkpoint { state, best: weights.clone(), weights, ema: None, optimizer }.save(path)?;
+        Ok(history::write(path, &self.history)?)
+    }
+}
+
+/// Mean negative log-likelihood of the answers' tokens, over all sequences; `images[k]` is shown instead of sequence k's own image where
+/// it is given (a control).
+///
+/// # Errors
+/// Images that cannot be read.
+pub fn answer_loss(
+    data: &StageData<'_>,
+    projector: &Projector,
+    adapters: Option<&Adapters>,
+    images: Option<&[usize]>,
+    device: &Device,
+) -> Result<f64> {
+    let projector = to_linear(projector, device);
+    let (mut sum, mut count) = (0.0, 0);
+    for (k, sequence) in data.sequences.iter().enumerate() {
+        let image = images.map_or(sequence.image, |i| i[k]);
+        let batch = Inputs::new(data, &[sequence], &[image], device)?;
+        let states = batch.assemble(projector.forward(batch.images.clone()));
+        let states = data.frozen.forward(states, adapters);
+        sum += f64::from(batch.loss(data.frozen, states).into_scalar::<f32>());
+        count += batch.answers;
+    }
+    Ok(sum / count.max(1) as f64)
+}
+
+/// One step's forward and backward pass.
+struct Pass<'a> {
+    data: &'a StageData<'a>,
+    section: &'a StageSection,
+    seed: u64,
+    device: &'a Device,
+}
+
+impl Pass<'_> {
+    /// Mean loss of the answers' tokens of `batch`, and its gradients, micro-batch by micro-batch.
+    fn gradients(&self, trainable: &Trainable, batch: &[usize]) -> Result<(f32, GradientsParams)> {
+        let sequences: Vec<&Sequence> = batch.iter().map(|&k| &self.data.sequences[k]).collect();
+        let answers: usize = sequences.iter().map(|s| s.answers()).sum();
+        let mut sum = GradientsAccumulator::new();
+        let mut value = 0.0;
+        for (part, some) in sequences.chunks(self.section.batch).enumerate() {
+            let images: Vec<usize> = some.iter().map(|s| s.image).collect();
+            let inputs = Inputs::new(self.data, some, &images, self.device)?;
+            let weight = 1.0 / answers.max(1) as f64;
+            value += match self.section.gradient_checkpointing {
+                true => self.again(trainable, &inputs, weight, part, &mut sum),
+                false => self.kept(trainable, &inputs, weight, part, &mut sum),
+            };
+        }
+        Ok((value, sum.grads()))
+    }
+
+    /// Dropout of a block is drawn from this seed, in either pass.
+    fn seed(&self, part: usize, block: usize) {
+        self.device.seed(self.seed.wrapping_add((part * 4096 + block) as u64));
+    }
+
+    /// The whole graph at once.
+    fn kept(
+        &self,
+        trainable: &Trainable,
+        inputs: &Inputs,
+        weight: f64,
+        part: usize,
+        sum: &mut GradientsAccumulator<Trainable>,
+    ) -> f32 {
+        let frozen = self.data.frozen;
+        let mut x = inputs.assemble(trainable.projector.forward(inputs.images.clone()));
+        let turns = frozen.turns(x.dims()[1]);
+        for i in 0..frozen.config().depth {
+            self.seed(part, i);
+            x = frozen.block(i, x, &turns, trainable.adapters.as_ref());
+        }
+        let loss = inputs.loss(frozen, x) * weight;
+        let value = loss.clone().into_scalar();
+        sum.accumulate(trainable, GradientsParams::from_grads(loss.backward(), trainable));
+        value
+    }
+
+    /// Block by block: only the blocks' inputs are kept, each block is computed again when its gradients are due (Chen et al. 2016).
+    fn again(
+        &self,
+        trainable: &Trainable,
+        inputs: &Inputs,
+        weight: f64,
+        part: usize,
+        sum: &mut GradientsAccumulator<Trainable>,
+    ) -> f32 {
+        let (frozen, depth) = (self.data.frozen, self.data.frozen.config().depth);
+        let constant = trainable.adapters.clone().map(Module::no_grad);
+        let mut states = vec![inputs.assemble(trainable.projector.forward(inputs.images.clone())).detach()];
+        let turns = frozen.turns(states[0].dims()[1]);
+        for i in 0..depth {
+            self.seed(part, i);
+            states.push(frozen.block(i, states[i].clone(), &turns, constant.as_ref()).detach());
+        }
+        let again = |gradient: Tensor<3>| Tensor::<3>::from_data(gradient.into_data(), self.device);
+        let last = states.pop().expect("one more than blocks").require_grad();
+        let loss = inputs.loss(frozen, last.clone()) * weight;
+        let value = loss.clone().into_scalar();
+        let mut towards = again(last.grad(&loss.backward()).expect("the loss depends on the last states"));
+        for i in (0..depth).rev() {
+            let x = states.pop().expect("one a block").require_grad();
+            self.seed(part, i);
+            let carried = (frozen.block(i, x.clone(), &turns, trainable.adapters.as_ref()) * towards).sum();
+            let gradients = carried.backward();
+            towards = again(x.grad(&gradients).expect("a block depends on its input"));
+            sum.accumulate(trainable, GradientsParams::from_grads(gradients, trainable));
+        }
+        let first = inputs.assemble(trainable.projector.forward(inputs.images.clone()));
+        let gradients = (first * towards).sum().backward();
+        sum.accumulate(trainable, GradientsParams::from_grads(gradients, trainable));
+        value
+    }
+}
+
+/// Conversations of a micro-batch as tensors, padded at the end: no state sees what is behind it.
+struct Inputs {
+    /// Image states [B, tokens, width].
+    images: Tensor<3>,
+    /// Embeddings before and behind each image, [1, n, D]; the last is followed by zeros.
+    around: Vec<[Option<Tensor<3>>; 2]>,
+    /// Positions (in [B·N]) whose next token is part of an answer.
+    places: Vec<i64>,
+    /// Those tokens.
+    targets: Vec<i64>,
+    /// Their number.
+    answers: usize,
+}
+
+impl Inputs {
+    fn new(data: &StageData<'_>, sequences: &[&Sequence], images: &[usize], device: &Device) -> Result<Self> {
+        let d = data.decoder.config.width;
+        let mut values = Vec::new();
+        let mut tokens = 0;
+        for &i in images {
+            let states =
+                data.images.states(i).map_err(|e| PretrainError::Input(format!("{}: {e}", data.images.name(i))))?;
+            if states.ncols() != data.width || (tokens != 0 && states.nrows() != tokens) {
+                return Err(PretrainError::Input(format!(
+                    "{}: states of {} × {}; expected {tokens} × {}",
+                    data.images.name(i),
+                    states.nrows(),
+                    states.ncols(),
+                    data.width
+                )));
+            }
+            tokens = states.nrows();
+            values.extend(states);
+        }
+        let longest = sequences.iter().map(|s| s.len(tokens)).max().unwrap_or(0);
+        let embed = |ids: &[u32], zeros: usize| {
+            let mut rows = data.decoder.embed(ids);
+            rows.resize(rows.len() + zeros * d, 0.0);
+            let n = rows.len() / d;
+            (n > 0).then(|| Tensor::<3>::from_data(TensorData::new(rows, [1, n, d]), device))
+        };
+        let (mut around, mut places, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+        for (b, s) in sequences.iter().enumerate() {
+            around.push([embed(&s.before, 0), embed(&s.after, longest - s.len(tokens))]);
+            let first = b * longest + s.before.len() + tokens;
+            for (k, id) in s.after.iter().enumerate().filter(|(k, _)| s.answer[*k]) {
+                places.push((first + k - 1) as i64);
+                targets.push(i64::from(*id));
+            }
+        }
+        let shape = [sequences.len(), tokens, data.width];
+        let images = Tensor::from_data(TensorData::new(values, shape), device);
+        Ok(Self { images, around, answers: places.len(), places, targets })
+    }
+
+    /// Projected image tokens [B, tokens, D] between the words' embeddings, [B, N, D].
+    fn assemble(&self, projected: Tensor<3>) -> Tensor<3> {
+        let [_, tokens, d] = projected.dims();
+        let rows = self.around.iter().enumerate().map(|(b, [before, after])| {
+            let image = projected.clone().slice([b..b + 1, 0..tokens, 0..d]);
+            Tensor::cat([before.clone(), Some(image), after.clone()].into_iter().flatten().collect(), 1)
+        });
+        Tensor::cat(rows.collect(), 0)
+    }
+
+    /// Sum of the answers' tokens' negative log-likelihoods after states [B, N, D] of the last block.
+    fn loss(&self, frozen: &FrozenDecoder, states: Tensor<3>) -> Tensor<1> {
+        let [b, n, d] = states.dims();
+        let device = states.device();
+        let ints = |v: &Vec<i64>| Tensor::<1, Int>::from_data(TensorData::new(v.clone(), [v.len()]), &device);
+        let rows = states.reshape([b * n, d]).select(0, ints(&self.places));
+        let scores = log_softmax(frozen.logits(rows), 1);
+        -scores.gather(1, ints(&self.targets).reshape([self.targets.len(), 1])).sum()
+    }
+}
+
+fn to_linear(projector: &Projector, device: &Device) -> Linear {
+    let (rows, columns) = projector.weight.dim();
+    let mut linear = LinearConfig::new(columns, rows).init(device);
+    let weight: Vec<f32> = projector.weight.t().iter().copied().collect();
+    let tensor = Tensor::<2>::from_data(TensorData::new(weight, [columns, rows]), device);
+    linear.weight = burn::module::Param::from_tensor(tensor);
+    let bias = Tensor::<1>::from_data(TensorData::new(projector.bias.to_vec(), [rows]), device);
+    linear.bias = Some(burn::module::Param::from_tensor(bias));
+    linear
+}
+
+fn of_linear(linear: &Linear) -> Projector {
+    let [columns, rows] = linear.weight.dims();
+    let values: Vec<f32> = linear.weight.val().into_data().iter::<f32>().collect();
+    let weight = Array2::from_shape_vec((columns, rows), values).expect("the tensor's own size").reversed_axes();
+    let bias = linear.bias.as_ref().map_or_else(|| vec![0.0; rows], |b| b.val().into_data().iter::<f32>().collect());
+    Projector { weight: weight.as_standard_layout().into_owned(), bias: Array1::from_vec(bias) }
+}
+
+#[cfg(test)]
+pub(super) fn step_gradients(
+    data: &StageData<'_>,
+    section: &StageSection,
+    lora: &LoraConfig,
+    device: &Device,
+) -> Result<(f32, Vec<f32>)> {
+    device.seed(7);
+    let projector = LinearConfig::new(data.width, data.decoder.config.width).init(device);
+    let trainable = number_parameters(Trainable { projector, adapters: Some(lora.init(&data.decoder.config, device)) });
+    // B is zero at first, which would hide A's gradients.
+    let trainable = crate::flat::unflatten(
+        trainable.clone(),
+        &flatten(&trainable).iter().enumerate().map(|(i, v)| v + 0.02 * (i as f32).sin()).collect::<Vec<_>>(),
+    );
+    let pass = Pass { data, section, seed: 3, device };
+    let all: Vec<usize> = (0..data.sequences.len()).collect();
+    let (value, gradients) = pass.gradients(&trainable, &all)?;
+    struct Collect<'a>(&'a GradientsParams, Vec<f32>);
+    impl burn::module::ModuleVisitor for Collect<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+            self.1.extend(self.0.get::<D>(param.id).expect("every parameter learns").into_data().iter::<f32>());
+        }
+    }
+    let mut collect = Collect(&gradients, Vec::new());
+    trainable.visit(&mut collect);
+    Ok((value, collect.1))
+}

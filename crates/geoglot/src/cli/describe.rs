@@ -1,0 +1,228 @@
+//! `geoglot describe SCENE`: descriptions, answers, a conversation.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use anyhow::Context;
+use clap::{Args as ClapArgs, ValueEnum};
+use geoglot::core::{RunManifest, atomic};
+use geoglot::models::llm::{GenerateOptions, Message, Sampling};
+use geoglot::models::spectral_llava::{IMAGE, Parts, SpectralLlava, Task};
+use geoglot::raster::SceneArg;
+use geoglot::workflow::describe::{Described, Seen, describe, look};
+
+use super::common::{DeviceArg, Usage, interrupt_flag, registry, writable};
+use super::embed::save_run_beside;
+use super::train::print_warnings;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TaskArg {
+    /// A description
+    Caption,
+    /// The classes of the scene
+    Classification,
+}
+
+/// Arguments of `describe`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Scenes: PATH[:sensor=…,bands=…], or folders of rasters
+    #[arg(required = true, value_name = "SCENE")]
+    scenes: Vec<String>,
+    /// Trained model: a folder that `train` wrote from a recipe of kind = "spectral-llava"
+    #[arg(long)]
+    model: PathBuf,
+    /// Ask this instead
+    #[arg(long, conflicts_with = "task")]
+    ask: Option<String>,
+    /// What to say
+    #[arg(long, value_enum, default_value_t = TaskArg::Caption)]
+    task: TaskArg,
+    /// Talk about one scene on the terminal
+    #[arg(long, conflicts_with_all = ["ask", "json", "out"])]
+    chat: bool,
+    /// Describe large scenes in tiles of this many pixels, then sum up
+    #[arg(long, value_name = "PIXELS")]
+    tile: Option<usize>,
+    /// Most tokens of an answer
+    #[arg(long, default_value_t = 256, value_name = "N")]
+    max_tokens: usize,
+    /// 0 for the likeliest words; higher for more variety
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f32,
+    /// Draw from the likeliest tokens that make up this probability
+    #[arg(long, default_value_t = 1.0)]
+    top_p: f32,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Text that ends an answer
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// The language model, where it lies elsewhere than at training
+    #[arg(long)]
+    llm: Option<String>,
+    /// The image tower, where it lies elsewhere
+    #[arg(long)]
+    tower: Option<String>,
+    /// Multiply the adapter into the weights: more memory
+    #[arg(long)]
+    merge: bool,
+    /// JSON lines to write to: image, question, text
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// A registry file with your own sensors
+    #[arg(long)]
+    sensors: Option<PathBuf>,
+    /// Sensor of scenes that name none
+    #[arg(long)]
+    sensor: Option<String>,
+    /// cpu, cuda[:n] or vulkan[:n]
+    #[arg(long, default_value = "cpu")]
+    device: DeviceArg,
+}
+
+/// Scenes of the arguments; folders are their rasters, by name.
+fn scenes(args: &Args) -> anyhow::Result<Vec<SceneArg>> {
+    let mut found = Vec::new();
+    for text in &args.scenes {
+        let mut arg: SceneArg = text.parse().map_err(|e| Usage(format!("{e}")))?;
+        arg.sensor = arg.sensor.take().or_else(|| args.sensor.clone());
+        if !arg.path.is_dir() {
+            found.push(arg);
+            continue;
+        }
+        let entries = std::fs::read_dir(&arg.path).with_context(|| arg.path.display().to_string())?;
+        let known = ["tif", "tiff", "png", "jpg", "jpeg", "npy", "mat", "nc", "h5"];
+        let raster = |p: &PathBuf| {
+            let end = p.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
+            p.is_file() && end.is_some_and(|e| known.contains(&e.as_str()))
+        };
+        let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(raster).collect();
+        files.sort();
+        if files.is_empty() {
+            // A folder of one-band files is one scene.
+            found.push(arg);
+            continue;
+        }
+        found.extend(files.into_iter().map(|path| SceneArg { path, ..arg.clone() }));
+    }
+    Ok(found)
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let mut run = RunManifest::start("describe");
+    let options = GenerateOptions {
+        max_tokens: args.max_tokens,
+        sampling: Sampling { temperature: args.temperature, top_p: args.top_p, seed: args.seed },
+        stop: args.stop.clone(),
+    };
+    if let Some(problem) = options.sampling.problem() {
+        return Err(Usage(problem).into());
+    }
+    if args.max_tokens == 0 || args.tile == Some(0) {
+        return Err(Usage("--max-tokens and --tile: expected 1 or more".into()).into());
+    }
+    if let Some(out) = &args.out {
+        writable(out)?;
+    }
+    let scenes = scenes(&args)?;
+    if args.chat && scenes.len() != 1 {
+        return Err(Usage(format!("--chat is about one scene; {} were given", scenes.len())).into());
+    }
+    let registry = registry(args.sensors.as_ref())?;
+    let parts = Parts { llm: args.llm.clone(), tower: args.tower.clone(), merge: args.merge };
+    let model = SpectralLlava::load(&args.model, &parts, &args.device.open()?)?;
+    run.stage("open");
+    if args.chat {
+        let seen = look(&model, &scenes[0], &registry, None)?;
+        print_warnings(&seen.warnings);
+        return chat(&model, &seen, &options);
+    }
+    let task = match args.task {
+        TaskArg::Caption => Task::Caption,
+        TaskArg::Classification => Task::Classification,
+    };
+    let (stop, mut found) = (interrupt_flag(), Vec::<Described>::new());
+    let streamed = scenes.len() == 1 && !args.json && args.out.is_none() && std::io::stdout().is_terminal();
+    for arg in &scenes {
+        let seen = look(&model, arg, &registry, args.tile)?;
+        print_warnings(&seen.warnings);
+        let mut listen = |text: &str| {
+            if streamed {
+                print!("{text}");
+                let _ = std::io::stdout().flush();
+            }
+            !stop.load(Ordering::SeqCst)
+        };
+        let one = describe(&model, &arg.path, &seen, args.ask.as_deref(), task, &options, &mut listen)?;
+        run.inputs.push(seen.bands);
+        if streamed {
+            println!();
+        } else if !args.json && args.out.is_none() {
+            match scenes.len() {
+                1 => println!("{}", one.text),
+                _ => println!("{}: {}", arg.path.display(), one.text),
+            }
+        }
+        found.push(one);
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+    }
+    run.stage("describe");
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    }
+    if let Some(out) = &args.out {
+        let lines = found.iter().map(|d| Ok(serde_json::to_string(d)? + "\n")).collect::<anyhow::Result<String>>()?;
+        atomic::write(out, lines.as_bytes())?;
+        run.results.insert("scenes".into(), found.len().into());
+        save_run_beside(&run, out)?;
+        println!("{} scenes: {}", found.len(), out.display());
+    }
+    Ok(())
+}
+
+/// Questions from standard input, answers as they come, until the input ends. The conversation is kept as long as it fits the context.
+fn chat(model: &SpectralLlava, seen: &Seen, options: &GenerateOptions) -> anyhow::Result<()> {
+    let (input, terminal) = (std::io::stdin(), std::io::stdin().is_terminal());
+    if terminal {
+        eprintln!("ask about the scene; an empty line or Ctrl-D ends");
+    }
+    let images = [seen.tiles[0].tokens.clone()];
+    let mut messages: Vec<Message> = Vec::new();
+    loop {
+        if terminal {
+            eprint!("> ");
+        }
+        let mut line = String::new();
+        if input.lock().read_line(&mut line)? == 0 || line.trim().is_empty() {
+            return Ok(());
+        }
+        let question = line.trim().replace(IMAGE, "");
+        messages.push(Message::user(if messages.is_empty() {
+            format!("{IMAGE}\n{question}")
+        } else {
+            question.clone()
+        }));
+        let listen = &mut |text: &str| {
+            print!("{text}");
+            std::io::stdout().flush().is_ok()
+        };
+        let answer = match model.answer(&messages, &images, options, listen) {
+            Err(error) if messages.len() > 1 => {
+                eprintln!("{error}; starting over with this question");
+                messages = vec![Message::user(format!("{IMAGE}\n{question}"))];
+                model.answer(&messages, &images, options, listen)?
+            }
+            other => other?,
+        };
+        println!();
+        messages.push(Message::assistant(answer.text.trim()));
+    }
+}

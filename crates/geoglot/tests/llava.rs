@@ -1,0 +1,120 @@
+//! A model that answers in words, from synthetic scenes to `describe`: a tiny tower with random weights and the tiny language model of the
+//! fixtures learn two answers.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use geoglot::core::{Registry, RunManifest};
+use geoglot::data::instruct::{Conversation, Turn, write_conversations};
+use geoglot::data::synth::{SynthConfig, generate, write};
+use geoglot::models::llm::GenerateOptions;
+use geoglot::models::spectral_llava::{Parts, SpectralLlava, Task};
+use geoglot::models::spectralgpt::{
+    SpectralCard, SpectralGptConfig, save_spectralgpt, sentinel2_bands, sentinel2_preprocess,
+};
+use geoglot::train::Silent;
+use geoglot::train::llava::LlavaRecipe;
+use geoglot::workflow::describe::{describe, look};
+use geoglot::workflow::llava::train_llava;
+
+const LLM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../geoglot-models/tests/fixtures/llm/smollm2");
+
+/// Two scenes, an encoder of four tokens an image, conversations and a recipe.
+fn prepare(folder: &Path) {
+    for seed in 0..2 {
+        let config = SynthConfig {
+            width: 96,
+            height: 96,
+            gsd: 10.0,
+            seed,
+            sensors: vec!["sentinel-2-l2a".into()],
+            clouds: 0.6 * seed as f32,
+            ..SynthConfig::default()
+        };
+        let scene = generate(&config, Registry::builtin()).unwrap();
+        write(&scene, &folder.join(format!("scene{seed}"))).unwrap();
+    }
+    let config =
+        SpectralGptConfig { width: 32, depth: 1, heads: 2, hidden: 64, grid: (2, 2), ..SpectralGptConfig::base() };
+    let device = Device::flex();
+    device.seed(1);
+    let card = SpectralCard::new(config.clone(), sentinel2_bands(), sentinel2_preprocess(16));
+    save_spectralgpt(&folder.join("tower"), &config.init(&device), &card).unwrap();
+    let say = |seed: usize, answer: &str| Conversation {
+        id: seed.to_string(),
+        image: format!("scene{seed}/sentinel-2-l2a.tif:sensor=sentinel-2-l2a"),
+        conversations: vec![
+            Turn { from: "human".into(), value: Task::Caption.turn(None) },
+            Turn { from: "gpt".into(), value: answer.into() },
+        ],
+        labels: Vec::new(),
+        spectral: None,
+    };
+    let all = [say(0, "land cover"), say(1, "the lazy dog")];
+    write_conversations(&folder.join("train.json"), &all).unwrap();
+    let recipe = format!(
+        "name = \"tiny\"\nkind = \"spectral-llava\"\n[data]\nconversations = \"train.json\"\n[model]\ntower = \"tower\"\nllm = {LLM:?}\n\
+         context = 100\n[model.lora]\nrank = 4\nalpha = 8.0\ndropout = 0.0\ntargets = [\"q_proj\", \"v_proj\", \"down_proj\"]\n\
+         [align]\nepochs = 20\nbatch = 2\neffective_batch = 2\nlearning_rate = 0.02\n\
+         [tune]\nepochs = 100\nbatch = 2\neffective_batch = 2\nlearning_rate = 0.02\ngradient_checkpointing = true\n"
+    );
+    std::fs::write(folder.join("recipe.toml"), recipe).unwrap();
+}
+
+#[test]
+fn scenes_are_described_as_they_were_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    prepare(folder);
+    let recipe = LlavaRecipe::load(&folder.join("recipe.toml"), &[]).unwrap();
+    let (registry, device) = (Registry::builtin(), Device::flex());
+    let mut run = RunManifest::start("train");
+    let out = folder.join("model");
+    let trained = train_llava(&recipe, registry, &out, false, &device, &mut run, &mut Silent).unwrap();
+    assert_eq!(trained.stages.iter().map(|s| s.0).collect::<Vec<_>>(), ["align", "tune"]);
+    let options = GenerateOptions { max_tokens: 24, ..GenerateOptions::default() };
+    for merge in [false, true] {
+        let model = SpectralLlava::load(&out, &Parts { merge, ..Parts::default() }, &device).unwrap();
+        for (seed, answer) in [(0, "land cover"), (1, "the lazy dog")] {
+            let path = folder.join(format!("scene{seed}/sentinel-2-l2a.tif"));
+            let arg = format!("{}:sensor=sentinel-2-l2a", path.display()).parse().unwrap();
+            let seen = look(&model, &arg, registry, None).unwrap();
+            let mut told = String::new();
+            let mut listen = |text: &str| {
+                told += text;
+                true
+            };
+            let found = describe(&model, &path, &seen, None, Task::Caption, &options, &mut listen).unwrap();
+            assert_eq!((found.text.as_str(), told.trim()), (answer, answer));
+        }
+    }
+    let model = SpectralLlava::load(&out, &Parts::default(), &device).unwrap();
+    // Tiles are described one by one.
+    let arg = format!("{}:sensor=sentinel-2-l2a", folder.join("scene0/sentinel-2-l2a.tif").display()).parse().unwrap();
+    let seen = look(&model, &arg, registry, Some(48)).unwrap();
+    assert_eq!(seen.tiles.len(), 4);
+    let short = GenerateOptions { max_tokens: 4, ..GenerateOptions::default() };
+    let found = describe(&model, Path::new("x"), &seen, None, Task::Classification, &short, &mut |_| true).unwrap();
+    assert_eq!(found.tiles.len(), 4);
+    // What cannot be answered says why.
+    let long = GenerateOptions { max_tokens: 100, ..GenerateOptions::default() };
+    let error = describe(
+        &model,
+        Path::new("x"),
+        &look(&model, &arg, registry, None).unwrap(),
+        None,
+        Task::Caption,
+        &long,
+        &mut |_| true,
+    );
+    let error = format!("{:#}", error.unwrap_err());
+    assert!(error.contains("+ 4 of the image + 100 of the answer = "), "{error}");
+    let error =
+        model.prompt(&[geoglot::models::llm::Message::user("no image")], &[vec![0.0; 32]]).unwrap_err().to_string();
+    assert!(error.contains("0 `<image>` for 1 images"), "{error}");
+    let dsm = format!("{}", folder.join("scene0/lidar.tif").display()).parse().unwrap();
+    assert!(look(&model, &dsm, registry, None).is_err());
+    let other =
+        SpectralLlava::load(&out, &Parts { llm: Some(LLM.replace("smollm2", "qwen2")), ..Parts::default() }, &device);
+    assert!(other.err().unwrap().to_string().contains("another language model"));
+}
