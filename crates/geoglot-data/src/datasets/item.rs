@@ -50,7 +50,7 @@ pub struct Item {
     pub id: String,
     /// Image file, or folder of one-band files.
     pub path: PathBuf,
-    /// Classes, as positions in [`Dataset::classes`], ascending; empty where there are none.
+    /// Classes, as positions in [`Dataset::classes`](super::Dataset::classes), ascending; empty where there are none.
     pub labels: Vec<usize>,
     /// Captions, in the list's order; empty where there are none.
     pub captions: Vec<String>,
@@ -70,6 +70,6 @@ pub enum Labelling {
     Single,
     /// Any number of classes an item.
     Multi,
-    /// A class a pixel ([`Dataset::label_raster`]).
+    /// A class a pixel ([`Dataset::label_raster`](super::Dataset::label_raster)).
     Raster,
 }

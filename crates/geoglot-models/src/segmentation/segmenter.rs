@@ -56,7 +56,7 @@ impl<'a> Segmenter<'a> {
     /// Probabilities `[B, K, tile, tile]` of prepared tiles.
     ///
     /// # Errors
-    /// As [`tapped`]; [`Error::Input`] for values that are not finite.
+    /// As `tapped`; [`Error::Input`] for values that are not finite.
     pub fn probabilities(&self, images: &ImageBatch) -> Result<Array4<f32>> {
         let seen = seen(self.tower, images, self.card.taps, self.card.head.pixels.is_some())?;
         let logits = resize(self.head.forward(seen), (self.card.tile, self.card.tile));
