@@ -24,7 +24,7 @@ use crate::contrastive::{Crop, ImageSet, Images, PretrainError, SetsSection};
 use crate::flat::{flatten, number_parameters};
 use crate::history::{self, EpochRecord};
 use crate::optimise::{clip, record, restore};
-use crate::recipe::{Recipe, RecipeError, set};
+use crate::recipe::{Recipe, RecipeError, read};
 use crate::{Ended, Observer, RunFolder};
 
 type Result<T, E = PretrainError> = std::result::Result<T, E>;
@@ -149,22 +149,6 @@ pub(crate) fn warm_cosine(rate: f64, warmup: usize, step: usize, steps: usize) -
     rate * 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
 }
 
-/// Whether the recipe at `path` says that it is of this kind.
-pub(crate) fn is_kind(path: &Path, kind: &str) -> bool {
-    let table = std::fs::read_to_string(path).ok().and_then(|text| toml::from_str::<toml::Table>(&text).ok());
-    table.is_some_and(|t| t.get("kind").and_then(toml::Value::as_str) == Some(kind))
-}
-
-/// A recipe's table with overrides applied, as TOML again.
-pub(crate) fn overridden(text: &str, origin: &str, overrides: &[String]) -> Result<String, RecipeError> {
-    let wrong = |problem: String| RecipeError::Format { path: origin.into(), problem };
-    let mut table: toml::Table = toml::from_str(text).map_err(|e| wrong(e.to_string()))?;
-    for change in overrides {
-        set(&mut table, change).map_err(|problem| RecipeError::Override { text: change.clone(), problem })?;
-    }
-    toml::to_string(&table).map_err(|e| wrong(e.to_string()))
-}
-
 impl MaskedRecipe {
     /// Reads a recipe, with overrides `key.path=value` applied before it is checked.
     ///
@@ -186,13 +170,7 @@ impl MaskedRecipe {
         folder: std::path::PathBuf,
         overrides: &[String],
     ) -> Result<Self, RecipeError> {
-        let wrong = |problem: String| RecipeError::Format { path: origin.into(), problem };
-        let text = overridden(text, origin, overrides)?;
-        let recipe = Self { folder, ..toml::from_str(&text).map_err(|e| wrong(e.to_string()))? };
-        match recipe.problem() {
-            Some(problem) => Err(wrong(problem)),
-            None => Ok(recipe),
-        }
+        Ok(Self { folder, ..read(text, origin, overrides, |r: &Self| r.problem().map_or(Ok(()), Err))? })
     }
 
     /// The recipe as TOML.
@@ -354,6 +332,7 @@ pub fn pretrain_masked(
             logit_scale: 1.0,
             seconds: start.elapsed().as_secs_f64(),
             parts: IndexMap::from([("token".to_owned(), token), ("spectral".to_owned(), spectral)]),
+            figures: IndexMap::new(),
         });
         observer.epoch(&run.history[epoch], options.epochs);
         if let Some(place) = keep {

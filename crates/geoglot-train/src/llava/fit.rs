@@ -151,6 +151,7 @@ pub fn train_stage(
             logit_scale: 1.0,
             seconds: start.elapsed().as_secs_f64(),
             parts: IndexMap::new(),
+            figures: IndexMap::new(),
         });
         observer.epoch(&run.history[round], rounds);
         if let Some(place) = keep {

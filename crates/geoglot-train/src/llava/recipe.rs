@@ -25,8 +25,7 @@ use geoglot_models::spectral_llava::ImageTokens;
 use geoglot_nn::llm::LoraConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::mae::{is_kind, overridden};
-use crate::recipe::{Recipe, RecipeError};
+use crate::recipe::{Recipe, RecipeError, read};
 
 /// A training of projector and adapters: `kind = "spectral-llava"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -199,13 +198,7 @@ impl LlavaRecipe {
     /// # Errors
     /// As [`LlavaRecipe::load`].
     pub fn parse(text: &str, origin: &str, folder: PathBuf, overrides: &[String]) -> Result<Self, RecipeError> {
-        let wrong = |problem: String| RecipeError::Format { path: origin.into(), problem };
-        let text = overridden(text, origin, overrides)?;
-        let recipe = Self { folder, ..toml::from_str(&text).map_err(|e| wrong(e.to_string()))? };
-        match recipe.problem() {
-            Some(problem) => Err(wrong(problem)),
-            None => Ok(recipe),
-        }
+        Ok(Self { folder, ..read(text, origin, overrides, |r: &Self| r.problem().map_or(Ok(()), Err))? })
     }
 
     fn problem(&self) -> Option<String> {

@@ -212,6 +212,7 @@ pub fn fit_network(
             logit_scale: scale,
             seconds: start.elapsed().as_secs_f64(),
             parts,
+            figures: IndexMap::new(),
         });
         let best = run.best_epoch.checked_sub(1).and_then(|e| run.history[e].validation_miou);
         if scores.is_none() || scores.map(|s| s.1) > best {

@@ -34,7 +34,7 @@ use geoglot_nn::vision::VitConfig;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::{Recipe, RecipeError, SceneSection, SplitSection, Templates, set};
+use crate::recipe::{Recipe, RecipeError, SceneSection, SplitSection, Templates, read};
 
 /// An experiment of open-vocabulary segmentation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -369,15 +369,7 @@ impl OpenRecipe {
     /// # Errors
     /// As [`OpenRecipe::load`].
     pub fn parse(text: &str, origin: &str, folder: PathBuf, overrides: &[String]) -> Result<Self, RecipeError> {
-        let wrong = |problem: String| RecipeError::Format { path: origin.into(), problem };
-        let mut table: toml::Table = toml::from_str(text).map_err(|e| wrong(e.to_string()))?;
-        for change in overrides {
-            set(&mut table, change).map_err(|problem| RecipeError::Override { text: change.clone(), problem })?;
-        }
-        let text = toml::to_string(&table).map_err(|e| wrong(e.to_string()))?;
-        let recipe = Self { folder, ..toml::from_str(&text).map_err(|e| wrong(e.to_string()))? };
-        recipe.check().map_err(wrong)?;
-        Ok(recipe)
+        Ok(Self { folder, ..read(text, origin, overrides, Self::check)? })
     }
 
     fn check(&self) -> Result<(), String> {
