@@ -20,6 +20,9 @@ pub struct Region {
     pub rings: Vec<Vec<(usize, usize)>>,
 }
 
+/// Ends of the edges that begin at a corner (column, row).
+type Edges = BTreeMap<(usize, usize), Vec<(usize, usize)>>;
+
 /// Regions of pixels that share an edge and an id other than `skip`, by their first pixel in reading order.
 pub fn regions(ids: ArrayView2<u16>, skip: u16) -> Vec<Region> {
     let (height, width) = ids.dim();
@@ -53,7 +56,7 @@ pub fn regions(ids: ArrayView2<u16>, skip: u16) -> Vec<Region> {
             regions.push(Region { id, pixels, rings: Vec::new() });
         }
     }
-    let mut edges: Vec<BTreeMap<(usize, usize), Vec<(usize, usize)>>> = vec![BTreeMap::new(); regions.len()];
+    let mut edges = vec![Edges::new(); regions.len()];
     for ((r, c), &number) in of.indexed_iter().filter(|(_, n)| **n != NONE) {
         let other = |r: usize, c: usize| r >= height || c >= width || of[[r, c]] != number;
         let corners = [(c, r), (c + 1, r), (c + 1, r + 1), (c, r + 1)];
@@ -69,7 +72,7 @@ pub fn regions(ids: ArrayView2<u16>, skip: u16) -> Vec<Region> {
 }
 
 /// Edges, which have their region to the right, chained to rings; the outline first.
-fn rings(mut edges: BTreeMap<(usize, usize), Vec<(usize, usize)>>) -> Vec<Vec<(usize, usize)>> {
+fn rings(mut edges: Edges) -> Vec<Vec<(usize, usize)>> {
     let direction =
         |from: (usize, usize), to: (usize, usize)| (to.0 as isize - from.0 as isize, to.1 as isize - from.1 as isize);
     let mut rings = Vec::new();

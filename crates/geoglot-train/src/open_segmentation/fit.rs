@@ -84,7 +84,7 @@ pub enum ClassTexts {
     /// Vectors of a frozen text tower, [K, D].
     Fixed(Array2<f32>),
     /// Words that a frozen text tower reads behind learned contexts.
-    Prompted(PromptEncoder),
+    Prompted(Box<PromptEncoder>),
 }
 
 /// Descriptions of tiles.
@@ -172,7 +172,7 @@ pub fn fit_network(
     let network = number_parameters(unflatten(start.config().init(&autodiff), &flatten(&start)));
     let adam = FusedAdamConfig::new().with_decoupled_decay(options.weight_decay);
     let texts = match data.texts {
-        ClassTexts::Prompted(encoder) => ClassTexts::Prompted(encoder.clone().on(&autodiff)),
+        ClassTexts::Prompted(encoder) => ClassTexts::Prompted(Box::new((**encoder).clone().on(&autodiff))),
         other => other.clone(),
     };
     let mut run = Run {
@@ -398,7 +398,7 @@ impl Run {
         let network = self.network.valid();
         let classes = data.classes;
         let texts = match &self.texts {
-            ClassTexts::Prompted(encoder) => ClassTexts::Prompted(encoder.clone().on(device)),
+            ClassTexts::Prompted(encoder) => ClassTexts::Prompted(Box::new((**encoder).clone().on(device))),
             other => other.clone(),
         };
         let texts = class_texts(&network, &texts, device);

@@ -68,7 +68,10 @@ fn predict(model: &TsmNetModel, pair: &PairScene, words: &Words, position: &[u8]
     Ok(out)
 }
 
-/// Maps of the test images of a fold, `None` for others.
+/// Maps of a fold's test images, `None` for others.
+type Maps = Vec<Option<Array2<u8>>>;
+
+/// Maps of the test images of a fold.
 fn maps(
     recipe: &OpenRecipe,
     prepared: &Prepared,
@@ -76,7 +79,7 @@ fn maps(
     fold: usize,
     model: &TsmNetModel,
     synonym: Option<usize>,
-) -> anyhow::Result<Vec<Option<Array2<u8>>>> {
+) -> anyhow::Result<Maps> {
     let open = model.card.network.open_vocabulary();
     // A fixed head knows the classes of training only.
     let legend = if open { prepared.legend.clone() } else { prepared.seen_legend()? };
@@ -136,7 +139,7 @@ pub fn evaluate(
         bail!("no image has test labels; give a [[data.folders]] with split = \"test\", or fewer train_images");
     }
     let rounds = recipe.data.synonyms.values().map(Vec::len).max().unwrap_or(0);
-    let mut asked: Vec<(String, Vec<Vec<Option<Array2<u8>>>>)> = vec![(OURS.into(), Vec::new())];
+    let mut asked: Vec<(String, Vec<Maps>)> = vec![(OURS.into(), Vec::new())];
     asked.extend(
         (0..rounds).map(|k| (if rounds == 1 { SYNONYMS.into() } else { format!("{SYNONYMS} {}", k + 1) }, Vec::new())),
     );
@@ -236,7 +239,7 @@ fn method(name: &str, role: Role, note: &str, scores: Scores, seconds: f64) -> M
     MethodResult { name: name.into(), role, note: note.into(), scores, seconds: Some(seconds) }
 }
 
-type Asked = [(String, Vec<Vec<Option<Array2<u8>>>>)];
+type Asked = [(String, Vec<Maps>)];
 
 /// Scenes divided pixel by pixel: all methods on the same test pixels.
 fn pixels(

@@ -88,7 +88,7 @@ impl TextWords {
                 );
             }
             let encoder = tower.prompt_encoder(&texts.concat(), self.contexts.0)?;
-            return Ok(ClassTexts::Prompted(encoder.context("a text tower with contexts")?));
+            return Ok(ClassTexts::Prompted(Box::new(encoder.context("a text tower with contexts")?)));
         }
         let filled = texts.iter().map(|t| {
             let each = t.iter().map(|text| {
