@@ -170,7 +170,7 @@ fn a_branch_of_pixels_sees_what_is_smaller_than_a_patch() {
         trained.history[trained.best_epoch - 1].validation_miou.unwrap()
     };
     let (with, without) = (miou(true), miou(false));
-    assert!(with > 0.9 && without < 0.7, "mIoU {with} with pixels, {without} without");
+    assert!(with > 0.8 && without < 0.5, "mIoU {with} with pixels, {without} without");
 }
 
 #[test]

@@ -19,7 +19,7 @@ impl Draw<'_> {
         if low == high {
             let at = if facts.above == Above::Ground { "ground level" } else { "level terrain" };
             let choices =
-                [format!("{an_image} of {at} at {low}."), format!("{an_image} without any relief, at {low}.")];
+                [format!("{an_image} of {at} at {low}."), format!("{an_image} that is completely flat, at {low}.")];
             return vec![self.pick(&choices)];
         }
         let mut choices: Vec<Vec<String>> = Vec::new();
@@ -101,7 +101,7 @@ impl Draw<'_> {
         let (low, high, relief) = (say(facts.lowest.metres), say(facts.highest.metres), say(facts.relief));
         let mut sentences = Vec::new();
         if low == high {
-            sentences.push(format!("{} shows no relief; all of it lies at {low}.", capital(&this)));
+            sentences.push(format!("{} is completely flat; all of it lies at {low}.", capital(&this)));
         } else if facts.above == Above::Ground {
             sentences.push(format!("{} shows heights above the ground.", capital(&this)));
             let tallest = match &facts.highest.class {
