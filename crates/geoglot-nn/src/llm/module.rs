@@ -75,7 +75,8 @@ impl LoraConfig {
         let lora = |target: Target| {
             let [outputs, inputs] = decoder.shape(target);
             let bound = (inputs as f64).powf(-0.5);
-            let linear = |shape: [usize; 2], start: Initializer| Linear { weight: start.init(shape, device), bias: None };
+            let linear =
+                |shape: [usize; 2], start: Initializer| Linear { weight: start.init(shape, device), bias: None };
             Lora {
                 a: linear([inputs, self.rank], Initializer::Uniform { min: -bound, max: bound }),
                 b: linear([self.rank, outputs], Initializer::Zeros),
@@ -170,10 +171,8 @@ impl FrozenDecoder {
     /// The weights of `decoder` in f32 on `device`; adapters it holds are left out.
     pub fn new(decoder: &Decoder, device: &Device) -> Self {
         let vector = |v: &[f32]| Tensor::<1>::from_floats(v, device);
-        let frozen = |p: &Projection| Frozen {
-            weight: of_matrix(&p.weight, device),
-            bias: p.bias.as_ref().map(|b| vector(b)),
-        };
+        let frozen =
+            |p: &Projection| Frozen { weight: of_matrix(&p.weight, device), bias: p.bias.as_ref().map(|b| vector(b)) };
         let blocks = decoder.layers.iter().map(|layer| FrozenBlock {
             attention_norm: vector(&layer.attention_norm),
             mlp_norm: vector(&layer.mlp_norm),
