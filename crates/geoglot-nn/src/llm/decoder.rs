@@ -194,12 +194,8 @@ impl Decoder {
             rotate_rows(&mut q, c.head, &cos, &sin);
             rotate_rows(&mut k, c.head, &cos, &sin);
             cache.keep(i, c, &k, &v, n);
-            let kept = Kept {
-                keys: &cache.keys[i],
-                values: &cache.values[i],
-                capacity: cache.capacity,
-                past: cache.len,
-            };
+            let kept =
+                Kept { keys: &cache.keys[i], values: &cache.values[i], capacity: cache.capacity, past: cache.len };
             attend(c, &q, n, kept, &mut mixed);
             project(&mixed, n, [layer.get(Target::Output)], [&mut normed]);
             add(&mut x, &normed);

@@ -92,7 +92,11 @@ impl WeightMatrix {
     /// Rows that are not whole blocks, another number of bytes.
     pub fn from_bytes(format: Format, rows: usize, columns: usize, bytes: Vec<u8>) -> Result<Self, String> {
         if !columns.is_multiple_of(format.block()) {
-            return Err(format!("rows of {columns} numbers are no whole {} blocks of {}", format.name(), format.block()));
+            return Err(format!(
+                "rows of {columns} numbers are no whole {} blocks of {}",
+                format.name(),
+                format.block()
+            ));
         }
         let expected = (columns / format.block()).checked_mul(format.bytes()).and_then(|row| row.checked_mul(rows));
         if expected != Some(bytes.len()) {
@@ -199,7 +203,10 @@ impl WeightMatrix {
     pub fn with_low_rank(&self, a: &[f32], b: &[f32], scale: f32) -> Self {
         let rank = a.len() / self.columns;
         let mut values = self.to_f32();
-        let (b, a) = (crate::ops::matrix::Matrix::new(b, self.rows, rank), crate::ops::matrix::Matrix::new(a, rank, self.columns));
+        let (b, a) = (
+            crate::ops::matrix::Matrix::new(b, self.rows, rank),
+            crate::ops::matrix::Matrix::new(a, rank, self.columns),
+        );
         let out = crate::ops::matrix::Target::new(&mut values, self.rows, self.columns);
         crate::ops::matrix::multiply(b, a, out, scale, true, crate::ops::matrix::Threads::All);
         Self::floats(values, self.rows, self.columns)

@@ -91,8 +91,7 @@ fn sixteen_bits(row: &[u8], x: &[f32], value: impl Fn(u16) -> f32) -> f32 {
             }
         }
     }
-    let tail: f32 =
-        (whole..x.len()).map(|i| value(u16::from_le_bytes([row[2 * i], row[2 * i + 1]])) * x[i]).sum();
+    let tail: f32 = (whole..x.len()).map(|i| value(u16::from_le_bytes([row[2 * i], row[2 * i + 1]])) * x[i]).sum();
     let [a, b] = lanes;
     total(a) + total(b) + tail
 }

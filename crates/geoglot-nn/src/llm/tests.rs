@@ -85,7 +85,7 @@ fn the_training_form_agrees() {
     let mut adapted = decoder.clone();
     let device = Device::flex().autodiff();
     let lora = LoraConfig { rank: 3, alpha: 6.0, dropout: 0.0, targets: vec![Target::Query, Target::Down] };
-    let mut adapters = lora.init(&decoder.config, &device);
+    let mut adapters = lora.init(&decoder.config, 5, &device);
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(9);
     for (i, block) in adapters.blocks.iter_mut().enumerate() {
         for target in TARGETS {
@@ -126,15 +126,7 @@ fn the_training_form_agrees() {
 #[test]
 fn every_format_decodes_as_its_numbers_say() {
     let decoder = random(&config(), 3);
-    for format in [
-        Format::F16,
-        Format::Bf16,
-        Format::Q8_0,
-        Format::Q5_0,
-        Format::Q5_1,
-        Format::Q4_0,
-        Format::Q4_1,
-    ] {
+    for format in [Format::F16, Format::Bf16, Format::Q8_0, Format::Q5_0, Format::Q5_1, Format::Q4_0, Format::Q4_1] {
         let stored = decoder.to_format(format).unwrap();
         let exact = stored.to_format(Format::F32).unwrap();
         let (a, b) = (stored.embed(&ids()), exact.embed(&ids()));
