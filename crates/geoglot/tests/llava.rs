@@ -56,7 +56,7 @@ fn prepare(folder: &Path) {
         "name = \"tiny\"\nkind = \"spectral-llava\"\n[data]\nconversations = \"train.json\"\n[model]\ntower = \"tower\"\nllm = {LLM:?}\n\
          context = 100\n[model.lora]\nrank = 4\nalpha = 8.0\ndropout = 0.0\ntargets = [\"q_proj\", \"v_proj\", \"down_proj\"]\n\
          [align]\nepochs = 20\nbatch = 2\neffective_batch = 2\nlearning_rate = 0.02\n\
-         [tune]\nepochs = 100\nbatch = 2\neffective_batch = 2\nlearning_rate = 0.02\ngradient_checkpointing = true\n"
+         [tune]\nepochs = 240\nbatch = 2\neffective_batch = 2\nlearning_rate = 0.02\ngradient_checkpointing = true\n"
     );
     std::fs::write(folder.join("recipe.toml"), recipe).unwrap();
 }

@@ -34,7 +34,7 @@ pub struct ModelEntry {
     pub aliases: Vec<String>,
     /// One line about it.
     pub about: String,
-    /// `text-tower`, `image-text` (both towers of one space) or `image-tower`.
+    /// `text-tower`, `image-text` (both towers of one space), `image-tower` or `language-model`.
     pub kind: String,
     /// Name of its embedding space.
     pub space: String,

@@ -1,9 +1,9 @@
 //! A decoder for training: frozen weights as constants of the autodiff graph, low-rank adapters as the only parameters.
 
 use burn::module::{Module, Param};
-use burn::nn::{Initializer, Linear};
+use burn::nn::Linear;
 use burn::tensor::activation::sigmoid;
-use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::{Decoder, DecoderConfig, LowRank, Projection, TARGETS, Target, WeightMatrix};
@@ -70,21 +70,18 @@ impl LoraConfig {
         self.targets.is_empty().then(|| "adapters without a projection to adapt".into())
     }
 
-    /// New adapters: A uniform within ±1/√inputs (PEFT's start), B zero. The numbers depend on the seed of `device`.
-    pub fn init(&self, decoder: &DecoderConfig, device: &Device) -> Adapters {
-        let lora = |target: Target| {
+    /// New adapters: A uniform within ±1/√inputs (PEFT's start), B zero. The numbers depend on `seed` alone.
+    pub fn init(&self, decoder: &DecoderConfig, seed: u64, device: &Device) -> Adapters {
+        let mut draws = Draws::new(seed);
+        let mut lora = |target: Target| {
             let [outputs, inputs] = decoder.shape(target);
-            let bound = (inputs as f64).powf(-0.5);
-            let linear =
-                |shape: [usize; 2], start: Initializer| Linear { weight: start.init(shape, device), bias: None };
-            Lora {
-                a: linear([inputs, self.rank], Initializer::Uniform { min: -bound, max: bound }),
-                b: linear([self.rank, outputs], Initializer::Zeros),
-                scale: self.alpha / self.rank as f64,
-                dropout: self.dropout,
-            }
+            let bound = (inputs as f32).powf(-0.5);
+            let a = (0..self.rank * inputs).map(|_| (2.0 * draws.next() - 1.0) * bound).collect();
+            let scale = (self.alpha / self.rank as f64) as f32;
+            let low = LowRank { a, b: vec![0.0; outputs * self.rank], rank: self.rank, scale };
+            Lora::from_low_rank(&low, self.dropout, device)
         };
-        let block =
+        let mut block =
             || BlockAdapters { projections: TARGETS.map(|t| self.targets.contains(&t).then(|| lora(t))).into() };
         Adapters { blocks: (0..decoder.depth).map(|_| block()).collect() }
     }
@@ -113,19 +110,40 @@ impl Lora {
         LowRank { a: values(&self.a), b: values(&self.b), rank, scale: self.scale as f32 }
     }
 
-    /// `base` + (α/r)·B·A·dropout(x); zeros are drawn on autodiff devices only.
-    fn added(&self, x: &Tensor<3>, base: Tensor<3>) -> Tensor<3> {
-        let x = match self.dropout > 0.0 && x.device().is_autodiff() {
-            true => {
-                let keep = 1.0 - self.dropout;
-                let kept = Tensor::<3>::random(x.dims(), Distribution::Bernoulli(keep), &x.device());
-                x.clone() * (kept / keep)
+    /// `base` + (α/r)·B·A·dropout(x), zeros drawn from `dropout` where it is given.
+    fn added(&self, x: &Tensor<3>, base: Tensor<3>, dropout: Option<u64>) -> Tensor<3> {
+        let x = match dropout {
+            Some(seed) if self.dropout > 0.0 => {
+                let (mut draws, dims, keep) = (Draws::new(seed), x.dims(), 1.0 - self.dropout as f32);
+                let kept = (0..dims.iter().product()).map(|_| if draws.next() < keep { 1.0 / keep } else { 0.0 });
+                x.clone() * Tensor::<3>::from_data(TensorData::new(kept.collect::<Vec<f32>>(), dims), &x.device())
             }
-            false => x.clone(),
+            _ => x.clone(),
         };
         let narrow = product(&x, &self.a.weight.val(), None) * self.scale;
         let b = self.b.weight.val();
         ops::linear(&narrow, &b, None, After::Add(&base)).unwrap_or_else(|| base + product(&narrow, &b, None))
+    }
+}
+
+/// The seed of one adapter's dropout.
+fn mixed(seed: u64, block: usize, target: Target) -> u64 {
+    seed.wrapping_add(((block << 3 | target as usize) as u64).wrapping_mul(0x2545_f491_4f6c_dd1d))
+}
+
+/// Numbers of 0 up to below 1 that depend on a seed alone, not on what else draws (SplitMix64, Steele et al. 2014).
+struct Draws(u64);
+
+impl Draws {
+    fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ z >> 31) >> 40) as f32 / (1u32 << 24) as f32
     }
 }
 
@@ -200,14 +218,22 @@ impl FrozenDecoder {
         Turns { cos: tensor(cos), sin: tensor(sin) }
     }
 
-    /// Block `i` on states [B, N, D]: every state sees itself and those before it.
-    pub fn block(&self, i: usize, x: Tensor<3>, turns: &Turns, adapters: Option<&Adapters>) -> Tensor<3> {
+    /// Block `i` on states [B, N, D]: every state sees itself and those before it. The adapters' dropout is drawn from `dropout`; without
+    /// it, or with a dropout of 0, nothing is dropped.
+    pub fn block(
+        &self,
+        i: usize,
+        x: Tensor<3>,
+        turns: &Turns,
+        adapters: Option<&Adapters>,
+        dropout: Option<u64>,
+    ) -> Tensor<3> {
         let (block, c) = (&self.blocks[i], &self.config);
         let layer = |target: Target, x: &Tensor<3>| {
             let frozen = &block.projections[target as usize];
             let base = product(x, &frozen.weight, frozen.bias.as_ref());
             match adapters.and_then(|a| a.get(i, target)) {
-                Some(lora) => lora.added(x, base),
+                Some(lora) => lora.added(x, base, dropout.map(|seed| mixed(seed, i, target))),
                 None => base,
             }
         };
@@ -228,10 +254,10 @@ impl FrozenDecoder {
         product(&rms_norm(&x, &self.norm, self.config.epsilon), &self.head, None)
     }
 
-    /// States [B, N, D] of the last block for inputs [B, N, D].
+    /// States [B, N, D] of the last block for inputs [B, N, D], without dropout.
     pub fn forward(&self, x: Tensor<3>, adapters: Option<&Adapters>) -> Tensor<3> {
         let turns = self.turns(x.dims()[1]);
-        (0..self.blocks.len()).fold(x, |x, i| self.block(i, x, &turns, adapters))
+        (0..self.blocks.len()).fold(x, |x, i| self.block(i, x, &turns, adapters, None))
     }
 }
 

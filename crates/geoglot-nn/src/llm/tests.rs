@@ -85,7 +85,7 @@ fn the_training_form_agrees() {
     let mut adapted = decoder.clone();
     let device = Device::flex().autodiff();
     let lora = LoraConfig { rank: 3, alpha: 6.0, dropout: 0.0, targets: vec![Target::Query, Target::Down] };
-    let mut adapters = lora.init(&decoder.config, &device);
+    let mut adapters = lora.init(&decoder.config, 5, &device);
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(9);
     for (i, block) in adapters.blocks.iter_mut().enumerate() {
         for target in TARGETS {

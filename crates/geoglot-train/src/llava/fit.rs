@@ -4,10 +4,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
+use burn::nn::Linear;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use geoglot_core::Seeds;
 use geoglot_data::BatchSampler;
 use geoglot_models::spectral_llava::Projector;
@@ -15,7 +14,9 @@ use geoglot_nn::llm::{Adapters, Decoder, FrozenDecoder, LoraConfig};
 use geoglot_nn::ops::adam::FusedAdamConfig;
 use indexmap::IndexMap;
 use ndarray::{Array1, Array2};
+use rand::RngExt;
 
+use super::inputs::{Inputs, of_linear, to_linear};
 use super::{Sequence, StageSection};
 use crate::checkpoint::{Checkpoint, State};
 use crate::contrastive::PretrainError;
@@ -95,12 +96,16 @@ pub fn train_stage(
     };
     let seeds = Seeds::new(seed);
     let rate = section.learning_rate.unwrap_or(if lora.is_some() { 2e-4 } else { 1e-3 });
-    device.seed(seeds.value("llava/init"));
     let projector = match start {
         Some(projector) => to_linear(projector, device),
-        None => LinearConfig::new(data.width, data.decoder.config.width).init(device),
+        None => {
+            let (mut rng, bound) = (seeds.stream("llava/projector"), (data.width as f32).powf(-0.5));
+            let shape = (data.decoder.config.width, data.width);
+            let weight = Array2::from_shape_simple_fn(shape, || rng.random_range(-bound..bound));
+            to_linear(&Projector { weight, bias: Array1::zeros(shape.0) }, device)
+        }
     };
-    let adapters = lora.map(|l| l.init(&data.decoder.config, device));
+    let adapters = lora.map(|l| l.init(&data.decoder.config, seeds.value("llava/adapters"), device));
     let trainable = number_parameters(Trainable { projector, adapters });
     let optimizer = ModuleOptimizer::from(FusedAdamConfig::new().build());
     let mut run = Run { trainable, optimizer, history: Vec::new() };
@@ -232,9 +237,9 @@ impl Pass<'_> {
         Ok((value, sum.grads()))
     }
 
-    /// Dropout of a block is drawn from this seed, in either pass.
-    fn seed(&self, part: usize, block: usize) {
-        self.device.seed(self.seed.wrapping_add((part * 4096 + block) as u64));
+    /// Dropout of a micro-batch is drawn from this seed, in either pass.
+    fn dropout(&self, part: usize) -> Option<u64> {
+        Some(self.seed.wrapping_add(part as u64))
     }
 
     /// The whole graph at once.
@@ -250,8 +255,7 @@ impl Pass<'_> {
         let mut x = inputs.assemble(trainable.projector.forward(inputs.images.clone()));
         let turns = frozen.turns(x.dims()[1]);
         for i in 0..frozen.config().depth {
-            self.seed(part, i);
-            x = frozen.block(i, x, &turns, trainable.adapters.as_ref());
+            x = frozen.block(i, x, &turns, trainable.adapters.as_ref(), self.dropout(part));
         }
         let loss = inputs.loss(frozen, x) * weight;
         let value = loss.clone().into_scalar();
@@ -273,8 +277,7 @@ impl Pass<'_> {
         let mut states = vec![inputs.assemble(trainable.projector.forward(inputs.images.clone())).detach()];
         let turns = frozen.turns(states[0].dims()[1]);
         for i in 0..depth {
-            self.seed(part, i);
-            states.push(frozen.block(i, states[i].clone(), &turns, constant.as_ref()).detach());
+            states.push(frozen.block(i, states[i].clone(), &turns, constant.as_ref(), self.dropout(part)).detach());
         }
         let again = |gradient: Tensor<3>| Tensor::<3>::from_data(gradient.into_data(), self.device);
         let last = states.pop().expect("one more than blocks").require_grad();
@@ -283,8 +286,8 @@ impl Pass<'_> {
         let mut towards = again(last.grad(&loss.backward()).expect("the loss depends on the last states"));
         for i in (0..depth).rev() {
             let x = states.pop().expect("one a block").require_grad();
-            self.seed(part, i);
-            let carried = (frozen.block(i, x.clone(), &turns, trainable.adapters.as_ref()) * towards).sum();
+            let carried =
+                (frozen.block(i, x.clone(), &turns, trainable.adapters.as_ref(), self.dropout(part)) * towards).sum();
             let gradients = carried.backward();
             towards = again(x.grad(&gradients).expect("a block depends on its input"));
             sum.accumulate(trainable, GradientsParams::from_grads(gradients, trainable));
@@ -296,101 +299,6 @@ impl Pass<'_> {
     }
 }
 
-/// Conversations of a micro-batch as tensors, padded at the end: no state sees what is behind it.
-struct Inputs {
-    /// Image states [B, tokens, width].
-    images: Tensor<3>,
-    /// Embeddings before and behind each image, [1, n, D]; the last is followed by zeros.
-    around: Vec<[Option<Tensor<3>>; 2]>,
-    /// Positions (in [B·N]) whose next token is part of an answer.
-    places: Vec<i64>,
-    /// Those tokens.
-    targets: Vec<i64>,
-    /// Their number.
-    answers: usize,
-}
-
-impl Inputs {
-    fn new(data: &StageData<'_>, sequences: &[&Sequence], images: &[usize], device: &Device) -> Result<Self> {
-        let d = data.decoder.config.width;
-        let mut values = Vec::new();
-        let mut tokens = 0;
-        for &i in images {
-            let states =
-                data.images.states(i).map_err(|e| PretrainError::Input(format!("{}: {e}", data.images.name(i))))?;
-            if states.ncols() != data.width || (tokens != 0 && states.nrows() != tokens) {
-                return Err(PretrainError::Input(format!(
-                    "{}: states of {} × {}; expected {tokens} × {}",
-                    data.images.name(i),
-                    states.nrows(),
-                    states.ncols(),
-                    data.width
-                )));
-            }
-            tokens = states.nrows();
-            values.extend(states);
-        }
-        let longest = sequences.iter().map(|s| s.len(tokens)).max().unwrap_or(0);
-        let embed = |ids: &[u32], zeros: usize| {
-            let mut rows = data.decoder.embed(ids);
-            rows.resize(rows.len() + zeros * d, 0.0);
-            let n = rows.len() / d;
-            (n > 0).then(|| Tensor::<3>::from_data(TensorData::new(rows, [1, n, d]), device))
-        };
-        let (mut around, mut places, mut targets) = (Vec::new(), Vec::new(), Vec::new());
-        for (b, s) in sequences.iter().enumerate() {
-            around.push([embed(&s.before, 0), embed(&s.after, longest - s.len(tokens))]);
-            let first = b * longest + s.before.len() + tokens;
-            for (k, id) in s.after.iter().enumerate().filter(|(k, _)| s.answer[*k]) {
-                places.push((first + k - 1) as i64);
-                targets.push(i64::from(*id));
-            }
-        }
-        let shape = [sequences.len(), tokens, data.width];
-        let images = Tensor::from_data(TensorData::new(values, shape), device);
-        Ok(Self { images, around, answers: places.len(), places, targets })
-    }
-
-    /// Projected image tokens [B, tokens, D] between the words' embeddings, [B, N, D].
-    fn assemble(&self, projected: Tensor<3>) -> Tensor<3> {
-        let [_, tokens, d] = projected.dims();
-        let rows = self.around.iter().enumerate().map(|(b, [before, after])| {
-            let image = projected.clone().slice([b..b + 1, 0..tokens, 0..d]);
-            Tensor::cat([before.clone(), Some(image), after.clone()].into_iter().flatten().collect(), 1)
-        });
-        Tensor::cat(rows.collect(), 0)
-    }
-
-    /// Sum of the answers' tokens' negative log-likelihoods after states [B, N, D] of the last block.
-    fn loss(&self, frozen: &FrozenDecoder, states: Tensor<3>) -> Tensor<1> {
-        let [b, n, d] = states.dims();
-        let device = states.device();
-        let ints = |v: &Vec<i64>| Tensor::<1, Int>::from_data(TensorData::new(v.clone(), [v.len()]), &device);
-        let rows = states.reshape([b * n, d]).select(0, ints(&self.places));
-        let scores = log_softmax(frozen.logits(rows), 1);
-        -scores.gather(1, ints(&self.targets).reshape([self.targets.len(), 1])).sum()
-    }
-}
-
-fn to_linear(projector: &Projector, device: &Device) -> Linear {
-    let (rows, columns) = projector.weight.dim();
-    let mut linear = LinearConfig::new(columns, rows).init(device);
-    let weight: Vec<f32> = projector.weight.t().iter().copied().collect();
-    let tensor = Tensor::<2>::from_data(TensorData::new(weight, [columns, rows]), device);
-    linear.weight = burn::module::Param::from_tensor(tensor);
-    let bias = Tensor::<1>::from_data(TensorData::new(projector.bias.to_vec(), [rows]), device);
-    linear.bias = Some(burn::module::Param::from_tensor(bias));
-    linear
-}
-
-fn of_linear(linear: &Linear) -> Projector {
-    let [columns, rows] = linear.weight.dims();
-    let values: Vec<f32> = linear.weight.val().into_data().iter::<f32>().collect();
-    let weight = Array2::from_shape_vec((columns, rows), values).expect("the tensor's own size").reversed_axes();
-    let bias = linear.bias.as_ref().map_or_else(|| vec![0.0; rows], |b| b.val().into_data().iter::<f32>().collect());
-    Projector { weight: weight.as_standard_layout().into_owned(), bias: Array1::from_vec(bias) }
-}
-
 #[cfg(test)]
 pub(super) fn step_gradients(
     data: &StageData<'_>,
@@ -398,9 +306,14 @@ pub(super) fn step_gradients(
     lora: &LoraConfig,
     device: &Device,
 ) -> Result<(f32, Vec<f32>)> {
-    device.seed(7);
-    let projector = LinearConfig::new(data.width, data.decoder.config.width).init(device);
-    let trainable = number_parameters(Trainable { projector, adapters: Some(lora.init(&data.decoder.config, device)) });
+    let projector = Projector {
+        weight: Array2::from_shape_fn((data.decoder.config.width, data.width), |(r, c)| {
+            (0.3 * (r * 7 + c) as f32).cos()
+        }),
+        bias: Array1::zeros(data.decoder.config.width),
+    };
+    let adapters = Some(lora.init(&data.decoder.config, 7, device));
+    let trainable = number_parameters(Trainable { projector: to_linear(&projector, device), adapters });
     // B is zero at first, which would hide A's gradients.
     let trainable = crate::flat::unflatten(
         trainable.clone(),

@@ -9,6 +9,7 @@
 //! 4. [`answer_loss`] scores answers without training.
 
 mod fit;
+mod inputs;
 mod recipe;
 mod sequence;
 #[cfg(test)]
