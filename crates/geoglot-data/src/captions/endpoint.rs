@@ -1,9 +1,6 @@
-//! Wording by a language model behind an OpenAI-compatible endpoint; nothing is sent anywhere unless a recipe names one.
-
-use std::time::Duration;
+//! Wording by a language model, behind an OpenAI-compatible endpoint or in this process; nothing is sent anywhere unless a recipe names a server.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::check::check_caption;
 use super::error::{Error, Result};
@@ -11,19 +8,19 @@ use super::facts::Facts;
 use super::grammar::{Captions, SHORT_WORDS};
 use super::noun::list;
 use super::script::word_count;
+use super::server::Server;
 
 /// Most words of a long caption.
 const LONG_WORDS: usize = 150;
-/// Largest answer that is read, in bytes.
-const LARGEST_ANSWER: u64 = 1 << 20;
 
 /// The endpoint of a recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointSection {
-    /// Base address, such as `http://localhost:8080/v1`.
-    pub url: String,
-    /// Name of the model, as the server knows it.
+    /// Base address of a server, such as `http://localhost:8080/v1`; without one the model runs in this process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Name of the model, as the server knows it; without a server a language model's name, folder or GGUF file.
     pub model: String,
     /// Environment variable that holds the key, where the server wants one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,11 +75,13 @@ fn four() -> usize {
 impl EndpointSection {
     pub(super) fn check(&self) -> Result<()> {
         let fail = |text: String| Err(Error::Recipe(format!("endpoint.{text}")));
-        if !self.url.starts_with("http://") && !self.url.starts_with("https://") {
-            return fail(format!("url = {:?}: give an address such as \"http://localhost:8080/v1\"", self.url));
+        if let Some(url) = self.url.as_ref().filter(|u| !u.starts_with("http://") && !u.starts_with("https://")) {
+            return fail(format!("url = {url:?}: give an address such as \"http://localhost:8080/v1\""));
         }
         if self.model.trim().is_empty() {
-            return fail("model is empty; give the name the server knows".into());
+            return fail(
+                "model is empty; give the name the server knows, or that of a language model of your own".into(),
+            );
         }
         if !(self.timeout_seconds > 0.0 && self.timeout_seconds <= 86_400.0) {
             return fail(format!("timeout_seconds = {} is out of range", self.timeout_seconds));
@@ -97,32 +96,43 @@ impl EndpointSection {
     }
 }
 
+/// One turn of a conversation, as the protocol writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Turn {
+    /// `system`, `user` or `assistant`.
+    pub role: &'static str,
+    /// What is said.
+    pub content: String,
+}
+
+/// A language model that answers.
+pub trait Answer: std::fmt::Debug + Send + Sync {
+    /// The next turn of a conversation, at the section's temperature and length.
+    ///
+    /// # Errors
+    /// [`Error::Endpoint`] where there is no answer to be had.
+    fn answer(&self, turns: &[Turn], section: &EndpointSection, seed: u64) -> Result<String>;
+}
+
 /// A language model that words facts.
 #[derive(Debug)]
 pub struct Endpoint {
     section: EndpointSection,
-    key: Option<String>,
-    agent: ureq::Agent,
+    model: Box<dyn Answer>,
 }
 
 impl Endpoint {
-    /// Prepares requests; asks nothing yet.
+    /// Prepares requests to the section's server; asks nothing yet. Without a server `local` opens the model that the section names.
     ///
     /// # Errors
-    /// [`Error::Recipe`] for settings out of range and a key variable that is not set.
-    pub fn new(section: &EndpointSection) -> Result<Self> {
+    /// [`Error::Recipe`] for settings out of range and a key variable that is not set; what `local` gives.
+    pub fn new(section: &EndpointSection, local: impl FnOnce(&str) -> Result<Box<dyn Answer>>) -> Result<Self> {
         section.check()?;
-        let key = match &section.key_variable {
-            None => None,
-            Some(name) => Some(std::env::var(name).map_err(|_| {
-                Error::Recipe(format!("endpoint.key_variable: the environment variable {name} is not set"))
-            })?),
+        let model = match &section.url {
+            Some(url) => Box::new(Server::new(url, section)?),
+            None => local(&section.model)?,
         };
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs_f64(section.timeout_seconds)))
-            .http_status_as_error(false)
-            .build();
-        Ok(Self { section: section.clone(), key, agent: config.into() })
+        Ok(Self { section: section.clone(), model })
     }
 
     /// The model's name.
@@ -130,9 +140,9 @@ impl Endpoint {
         &self.section.model
     }
 
-    /// Requests at a time.
+    /// Requests at a time; 0 for a model in this process, which uses every core by itself.
     pub fn parallel(&self) -> usize {
-        self.section.parallel
+        if self.section.url.is_some() { self.section.parallel } else { 0 }
     }
 
     /// What to do when no attempt agrees with the facts.
@@ -144,7 +154,7 @@ impl Endpoint {
     /// with the facts.
     ///
     /// # Errors
-    /// [`Error::Endpoint`] when the server cannot be reached in time, refuses, or does not answer as the protocol says.
+    /// [`Error::Endpoint`] when the server cannot be reached in time, refuses, or does not answer as the protocol says; a model that fails.
     pub fn word(&self, facts: &Facts, count: usize, seed: u64) -> Result<Result<Captions, String>> {
         let mut captions = Captions::default();
         let known = state(facts);
@@ -170,11 +180,11 @@ impl Endpoint {
 
     /// An answer that agrees with the facts, or why the last attempt did not.
     fn ask(&self, facts: &Facts, prompt: &str, most: usize, seed: u64) -> Result<Result<String, String>> {
-        let mut messages =
-            vec![json!({"role": "system", "content": SYSTEM}), json!({"role": "user", "content": prompt})];
+        let turn = |role: &'static str, content: &str| Turn { role, content: content.to_owned() };
+        let mut turns = vec![turn("system", SYSTEM), turn("user", prompt)];
         let mut problem = String::new();
         for attempt in 0..self.section.attempts {
-            let answer = self.chat(&messages, seed.wrapping_add(1000 * u64::from(attempt)))?;
+            let answer = self.model.answer(&turns, &self.section, seed.wrapping_add(1000 * u64::from(attempt)))?;
             let text = clean(&answer);
             problem = match check_caption(facts, &text).first() {
                 _ if text.is_empty() => "the answer is empty".into(),
@@ -184,95 +194,13 @@ impl Endpoint {
                 Some(wrong) => format!("the answer disagrees with the facts: {wrong}"),
                 None => return Ok(Ok(text)),
             };
-            messages.truncate(2);
-            messages.push(json!({"role": "assistant", "content": answer}));
-            messages.push(json!({"role": "user", "content": format!("That cannot be used: {problem}. Write it again, with the numbers given and no others.")}));
+            turns.truncate(2);
+            turns.push(turn("assistant", &answer));
+            let again =
+                format!("That cannot be used: {problem}. Write it again, with the numbers given and no others.");
+            turns.push(turn("user", &again));
         }
         Ok(Err(problem))
-    }
-
-    /// One exchange; overloaded servers and broken connections are asked again.
-    fn chat(&self, messages: &[Value], seed: u64) -> Result<String> {
-        let url = format!("{}/chat/completions", self.section.url.trim_end_matches('/'));
-        let fail = |problem: String| Error::Endpoint { url: url.clone(), problem };
-        let body = json!({
-            "model": self.section.model,
-            "messages": messages,
-            "temperature": self.section.temperature,
-            "max_tokens": self.section.max_tokens,
-            "seed": seed,
-            "stream": false,
-        });
-        let mut last = String::new();
-        for attempt in 0..self.section.attempts {
-            if attempt > 0 {
-                std::thread::sleep(Duration::from_millis(200 << attempt.min(6)));
-            }
-            let mut request = self.agent.post(&url);
-            if let Some(key) = &self.key {
-                request = request.header("Authorization", format!("Bearer {key}"));
-            }
-            let mut response = match request.send_json(&body) {
-                Ok(response) => response,
-                Err(ureq::Error::Timeout(_)) => {
-                    return Err(fail(format!(
-                        "no answer within {} s; give the server more time (endpoint.timeout_seconds) or less work (endpoint.parallel)",
-                        self.section.timeout_seconds
-                    )));
-                }
-                Err(e) => {
-                    last = format!("cannot be reached ({e}); is the server running?");
-                    continue;
-                }
-            };
-            let status = response.status().as_u16();
-            let text = response.body_mut().with_config().limit(LARGEST_ANSWER).read_to_string();
-            let text = match text {
-                Ok(text) => text,
-                Err(ureq::Error::Timeout(_)) => {
-                    return Err(fail(format!("the answer was cut after {} s", self.section.timeout_seconds)));
-                }
-                Err(e) => return Err(fail(format!("the answer cannot be read: {e}"))),
-            };
-            match status {
-                200..=299 => return content(&text).map_err(fail),
-                429 | 500..=599 => last = format!("answered {status}: {}", excerpt(&text)),
-                401 | 403 => {
-                    return Err(fail(format!(
-                        "answered {status}: {}; is the key right? (endpoint.key_variable)",
-                        excerpt(&text)
-                    )));
-                }
-                404 => {
-                    return Err(fail(format!(
-                        "answered 404: {}; is the base address right, and the model `{}` known?",
-                        excerpt(&text),
-                        self.section.model
-                    )));
-                }
-                _ => return Err(fail(format!("answered {status}: {}", excerpt(&text)))),
-            }
-        }
-        Err(fail(last))
-    }
-}
-
-/// The words of an answer of the protocol.
-fn content(text: &str) -> std::result::Result<String, String> {
-    let value: Value = serde_json::from_str(text).map_err(|e| {
-        format!("the answer is not JSON ({e}): {}; is this an OpenAI-compatible server?", excerpt(text))
-    })?;
-    match value.pointer("/choices/0/message/content").and_then(Value::as_str) {
-        Some(content) => Ok(content.to_owned()),
-        None => Err(format!("the answer has no choices[0].message.content: {}", excerpt(text))),
-    }
-}
-
-fn excerpt(text: &str) -> String {
-    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match flat.char_indices().nth(160) {
-        Some((end, _)) => format!("`{}…`", &flat[..end]),
-        None => format!("`{flat}`"),
     }
 }
 

@@ -3,7 +3,7 @@
 //! # Brief overview
 //! 1. [`CaptionRecipe`] names images and what is known of them; [`Job::new`] finds them;
 //! 2. [`Job::facts`] measures [`Facts`] of one image: [`land_cover`], [`elevation`](fn@elevation), [`flood`](fn@flood), [`objects`](fn@objects), labels;
-//! 3. [`word_facts`] words them with the built-in grammar, [`Endpoint::word`] through a language model that the user runs;
+//! 3. [`word_facts`] words them with the built-in grammar, [`Endpoint::word`] through a language model, on a server or in this process;
 //! 4. [`check_caption`] verifies every number of a caption against the facts; no caption leaves this module unchecked;
 //! 5. [`CaptionedImage`] is one line of the manifest, what image–text shards are made from.
 //!
@@ -41,6 +41,7 @@ mod read;
 mod recipe;
 mod region;
 mod script;
+mod server;
 mod statement;
 mod statistics;
 
@@ -48,7 +49,7 @@ pub use check::{Disagreement, check_caption};
 pub use coco::{CocoBoxes, CocoImage};
 pub use cover::{land_cover, land_cover_shares};
 pub use elevation::{Classes, elevation};
-pub use endpoint::{Endpoint, EndpointSection, OnDisagreement};
+pub use endpoint::{Answer, Endpoint, EndpointSection, OnDisagreement, Turn};
 pub use error::{Error, Result};
 pub use facts::{
     Above, CategoryFact, ClassFact, CoverFacts, ElevationFacts, Extreme, Facts, FloodFacts, Halves, Heights, Layout,

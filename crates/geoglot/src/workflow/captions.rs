@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use rayon::prelude::*;
 
+use super::local_model::LocalModel;
 use crate::core::{Legend, Registry, RunManifest, small_file};
 use crate::data::captions::{
     CaptionRecipe, CaptionStatistics, CaptionedImage, Endpoint, Error, Job, Subject, TextStatistics, Writer,
@@ -82,7 +83,7 @@ pub fn caption(
     progress: &mut dyn FnMut(usize, usize) -> bool,
 ) -> anyhow::Result<Built> {
     let recipe = job.recipe();
-    let endpoint = recipe.endpoint.as_ref().map(Endpoint::new).transpose()?;
+    let endpoint = recipe.endpoint.as_ref().map(|e| Endpoint::new(e, LocalModel::open)).transpose()?;
     let manifest = out.join("captions.jsonl");
     let fingerprint = sha256(serde_json::to_string(recipe)?.as_bytes());
     let (mut writer, mut images) = Writer::start(&manifest, &fingerprint, resume)?;

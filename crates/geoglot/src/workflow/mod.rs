@@ -17,6 +17,7 @@ pub mod evaluate;
 pub mod fold;
 pub mod images;
 pub mod llava;
+mod local_model;
 pub mod map;
 mod measure;
 pub mod merge;
