@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::export::geoparquet::SPACE_KEY;
 use crate::format::container::Bytes;
+use crate::guard::{guarded, guarded_batches};
 use crate::record::{Record, RecordId};
 use crate::writer::{Added, Writer};
 use crate::{Error, Result, Space, table_read};
@@ -96,7 +97,7 @@ pub(crate) struct Source {
 
 impl Source {
     pub fn open(path: PathBuf, bytes: Shared) -> Result<Self> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(Error::parquet(&path))?;
+        let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(bytes)).map_err(Error::parquet(&path))?;
         Ok(Self { path, builder })
     }
 
@@ -183,9 +184,9 @@ impl Source {
         let Self { path, builder } = self;
         let refuse = |problem: String| Error::Import { path: path.clone(), problem };
         let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let reader = builder.with_batch_size(batch).build().map_err(Error::parquet(&path))?;
+        let reader = guarded(|| builder.with_batch_size(batch).build()).map_err(Error::parquet(&path))?;
         let mut start = 0;
-        for batch in reader {
+        for batch in guarded_batches(reader) {
             let batch = batch.map_err(|e| refuse(format!("row {start} and following: {e}")))?;
             let vectors = table_read::vectors(&batch, &column).map_err(|e| refuse(e.to_string()))?;
             let thumbnails = table_read::binaries(&batch, "thumbnail").unwrap_or_else(|_| vec![None; batch.num_rows()]);

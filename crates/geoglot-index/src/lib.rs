@@ -44,6 +44,7 @@ mod footprint;
 pub mod format;
 pub mod fuzz;
 mod geo_format;
+mod guard;
 mod import;
 mod lock;
 mod query;

@@ -22,6 +22,7 @@ use crate::format::container::Bytes;
 use crate::format::manifest::{FileEntry, SegmentEntry, sync_folder};
 use crate::format::thumbs::{self, Thumbs};
 use crate::format::vectors::{self, VectorType, Vectors};
+use crate::guard::{guarded, guarded_batches};
 use crate::record::Meta;
 use crate::table::{Extra, ExtraValues, to_batch};
 use crate::{Error, RecordId, Result, Space, table_read};
@@ -160,7 +161,7 @@ impl Table {
             return Ok(known);
         }
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let loaded = ArrowReaderMetadata::load(&self.bytes, options).map_err(Error::parquet(&self.path))?;
+        let loaded = guarded(|| ArrowReaderMetadata::load(&self.bytes, options)).map_err(Error::parquet(&self.path))?;
         Ok(self.metadata.get_or_init(|| loaded))
     }
 
@@ -198,7 +199,8 @@ impl Table {
             builder = builder.with_row_selection(RowSelection::from(selectors));
         }
         let mut metas = Vec::with_capacity(rows.map_or(total, <[u32]>::len));
-        for batch in builder.build().map_err(Error::parquet(&self.path))? {
+        let reader = guarded(|| builder.build()).map_err(Error::parquet(&self.path))?;
+        for batch in guarded_batches(reader) {
             let batch = batch.map_err(|e| Error::damaged(&self.path, e.to_string()))?;
             let none = |_: usize, _: Option<&str>| RecordId([0; 16]);
             let read = table_read::metas(&batch, "geometry", "", none);
