@@ -116,7 +116,9 @@ impl PeftAdapter {
         let weights = weights.ok_or_else(|| Error::config(folder, format!("no {WEIGHTS} beside {CONFIG}")))?;
         let checkpoint = Checkpoint::open(&weights)?;
         let bad = |problem: String| Error::config(&weights, problem);
-        let mut halves: BTreeMap<(usize, Target), [Option<(Vec<usize>, Vec<f32>)>; 2]> = BTreeMap::new();
+        // A and B of a projection: shape and numbers.
+        type Pair = [Option<(Vec<usize>, Vec<f32>)>; 2];
+        let mut halves: BTreeMap<(usize, Target), Pair> = BTreeMap::new();
         for name in checkpoint.names() {
             let place = place(name).ok_or_else(|| {
                 bad(format!("tensor `{name}` belongs to no attention or feed-forward projection of a LLaMA-like model"))
