@@ -61,7 +61,8 @@ impl Checkpoint {
         file.rewind().map_err(|e| io(path, "read", e))?;
         let entries = if start.starts_with(b"PK\x03\x04") {
             torch::read_table(path, &mut file)?
-        } else if start[0] == 0x80 && got > 1 && start[1] < 6 {
+        } else if start[0] == 0x80 && got == 8 && start[1] < 6 && start[7] != 0 {
+            // A pickle. The length of a safetensors header may begin with the same bytes, but never fills its eighth.
             return Err(format(path, "PyTorch", "the file is in PyTorch's format from before version 1.6; load it there and save it again with torch.save or as safetensors".into()));
         } else {
             safetensors::read_table(path, &mut file, 0)?
@@ -227,6 +228,18 @@ mod tests {
             std::fs::write(&path, bytes).unwrap();
             let error = Checkpoint::open(&path).unwrap_err().to_string();
             assert!(error.contains("x.bin"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_safetensors_header_whose_length_begins_like_a_pickle_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.safetensors");
+        for length in [0x0280usize, 0x0480] {
+            let table = r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+            let bytes = [&(length as u64).to_le_bytes()[..], format!("{table:length$}").as_bytes(), &[0; 4]].concat();
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(Checkpoint::open(&path).unwrap().names().count(), 1);
         }
     }
 }
