@@ -183,7 +183,7 @@ def summarise(results):
     tasks = list(dict.fromkeys(task for t in towers for task in results[seeds[0]][t]))
     has = lambda task, t: all(task in results[s][t] for s in seeds)
     scores = {task: {t: interval([results[s][t][task] for s in seeds]) for t in towers if has(task, t)} for task in tasks}
-    pairs = [("merged", "mixed"), ("searched", "mixed"), ("mixed", "rgb"), ("merged", "rgb"), ("maka", "bare"), ("maka", "plain"), ("plain", "bare")]
+    pairs = [("merged", "mixed"), ("searched", "mixed"), ("mixed", "rgb"), ("others", "rgb"), ("merged", "rgb"), ("maka", "bare"), ("maka", "plain"), ("plain", "bare")]
     differences = {
         f"{a} - {b}": {task: interval([results[s][a][task] - results[s][b][task] for s in seeds]) for task in tasks if has(task, a) and has(task, b)}
         for a, b in pairs
@@ -194,10 +194,10 @@ def summarise(results):
 
 def show(table, first):
     columns = list(dict.fromkeys(c for row in table.values() for c in row))
-    print(f"{first:<46}" + "".join(f"{c:>22}" for c in columns))
+    print(f"{first:<46}" + "".join(f"{c:>20}" for c in columns))
     for name, row in table.items():
         cells = [f"{row[c]['mean']:.1f} ± {row[c]['half_width'] or 0:.1f}" if c in row else "" for c in columns]
-        print(f"{name:<46}" + "".join(f"{c:>22}" for c in cells))
+        print(f"{name:<46}" + "".join(f"{c:>20}" for c in cells))
 
 
 def machine():
@@ -241,7 +241,9 @@ def main():
                 found[name] |= dense(bench, seed, name)
     scores, differences = summarise(results)
     show(scores, "percent, mean of seeds ± 95 % interval")
-    show(differences, "difference, paired by seed")
+    names = list(dict.fromkeys(task for row in differences.values() for task in row))
+    by_task = {task: {pair: row[task] for pair, row in differences.items() if task in row} for task in names}
+    show(by_task, "difference, paired by seed")
     if args.json:
         cpu = {str(p.relative_to(bench.folder).parent): json.loads(p.read_text()) for p in sorted(bench.folder.glob("*/*/cpu.json"))}
         report = {"name": "anyband", "machine": machine(), "seeds": args.seeds, "scores": scores, "differences": differences, "training_cpu_seconds": cpu}
