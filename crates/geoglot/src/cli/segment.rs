@@ -37,7 +37,7 @@ pub struct Args {
     /// Write the similarity of every class to this GeoTIFF
     #[arg(long)]
     scores: Option<PathBuf>,
-    /// Write polygons to this GeoJSON file
+    /// Write polygons to this file: GeoParquet where it ends in .parquet, else GeoJSON
     #[arg(long)]
     polygons: Option<PathBuf>,
     /// Leave out polygons of fewer pixels

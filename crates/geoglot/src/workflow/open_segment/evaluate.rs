@@ -11,6 +11,7 @@ use super::data::Prepared;
 use super::pair::{PairScene, PairTiles};
 use super::text::TextWords;
 use super::train::{FoldNetwork, train_fold};
+use super::unet::baseline_maps;
 use crate::core::{Legend, RunManifest};
 use crate::eval::baselines::{coordinate_knn, random_forest};
 use crate::eval::plot::{Curve, CurvePoint};
@@ -26,6 +27,7 @@ use crate::workflow::evaluate::{Predicted, classes, features, groups, panel, pla
 use crate::workflow::fold::FoldPlace;
 
 const OURS: &str = "geoglot (TSMNet)";
+const UNET: &str = "U-Net on optical + SAR";
 const SYNONYMS: &str = "geoglot (TSMNet), asked in synonyms";
 
 /// What an evaluation gives.
@@ -69,10 +71,10 @@ fn predict(model: &TsmNetModel, pair: &PairScene, words: &Words, position: &[u8]
 }
 
 /// Maps of a fold's test images, `None` for others.
-type Maps = Vec<Option<Array2<u8>>>;
+pub(super) type Maps = Vec<Option<Array2<u8>>>;
 
 /// Maps of the test images of a fold.
-fn maps(
+pub(super) fn maps(
     recipe: &OpenRecipe,
     prepared: &Prepared,
     words: &TextWords,
@@ -112,7 +114,7 @@ fn curve(fold: usize, network: &FoldNetwork) -> Curve {
 }
 
 /// Mean IoU of the classes at `which` that occur in the truth.
-fn mean_iou(confusion: &ConfusionMatrix, which: &[usize]) -> Option<f64> {
+pub(super) fn mean_iou(confusion: &ConfusionMatrix, which: &[usize]) -> Option<f64> {
     let ious: Vec<f64> =
         which.iter().filter(|&&k| confusion.support(k) > 0).map(|&k| confusion.iou(k).unwrap_or(0.0)).collect();
     (!ious.is_empty()).then(|| ious.iter().sum::<f64>() / ious.len() as f64)
@@ -138,12 +140,16 @@ pub fn evaluate(
     if prepared.folds.iter().any(|f| f.test.iter().all(Option::is_none)) {
         bail!("no image has test labels; give a [[data.folders]] with split = \"test\", or fewer train_images");
     }
+    let bootstrap = Bootstrap { seed: recipe.train.seed, ..Bootstrap::default() };
+    let mut report = Report::new(&recipe.name, prepared.note.clone(), prepared.legend.clone());
     let rounds = recipe.data.synonyms.values().map(Vec::len).max().unwrap_or(0);
-    let mut asked: Vec<(String, Vec<Maps>)> = vec![(OURS.into(), Vec::new())];
+    let words_of = |name: String| Mapped::new(name, Role::Model, "class words by cosine");
+    let mut asked = vec![words_of(OURS.into())];
     asked.extend(
-        (0..rounds).map(|k| (if rounds == 1 { SYNONYMS.into() } else { format!("{SYNONYMS} {}", k + 1) }, Vec::new())),
+        (0..rounds).map(|k| words_of(if rounds == 1 { SYNONYMS.into() } else { format!("{SYNONYMS} {}", k + 1) })),
     );
-    let (mut curves, mut seconds) = (Vec::new(), 0.0);
+    let mut unet = Mapped::new(UNET.into(), Role::Baseline, "the same tiles, turns and schedule; stacked bands");
+    let mut curves = Vec::new();
     for fold in 0..prepared.folds.len() {
         let start = Instant::now();
         let folder = out.join(format!("fold-{}", fold + 1));
@@ -160,14 +166,22 @@ pub fn evaluate(
         if !open {
             asked.truncate(1);
         }
-        for (k, (_, all)) in asked.iter_mut().enumerate() {
-            all.push(maps(recipe, prepared, words, fold, &network.model, k.checked_sub(1))?);
+        for (k, one) in asked.iter_mut().enumerate() {
+            one.folds.push(maps(recipe, prepared, words, fold, &network.model, k.checked_sub(1))?);
         }
-        seconds += start.elapsed().as_secs_f64();
+        asked[0].seconds += start.elapsed().as_secs_f64();
+        if recipe.baseline.unet > 0 {
+            let start = Instant::now();
+            let Some((parameters, maps)) = baseline_maps(recipe, prepared, fold, device, observer(fold).as_mut())?
+            else {
+                bail!("interrupted in fold {}; the same command with --resume continues", fold + 1);
+            };
+            unet.folds.push(maps);
+            unet.seconds += start.elapsed().as_secs_f64();
+            report.facts.insert("parameters of the U-Net".into(), parameters.to_string());
+        }
         run.stage(&format!("fold {}", fold + 1));
     }
-    let bootstrap = Bootstrap { seed: recipe.train.seed, ..Bootstrap::default() };
-    let mut report = Report::new(&recipe.name, prepared.note.clone(), prepared.legend.clone());
     report.summary = format!(
         "{} {:?} network, {:?} modality, {:?} fusion, text: {:?}, tiles of {} px.",
         recipe.description,
@@ -177,9 +191,12 @@ pub fn evaluate(
         recipe.model.text,
         recipe.model.tile
     );
+    if !unet.folds.is_empty() {
+        asked.push(unet);
+    }
     match &prepared.scenes {
-        Some(_) => pixels(recipe, prepared, &asked, seconds, &bootstrap, &mut report)?,
-        None => images(prepared, &asked, seconds, &bootstrap, &mut report)?,
+        Some(_) => pixels(recipe, prepared, &asked, &bootstrap, &mut report)?,
+        None => images(prepared, &asked, &bootstrap, &mut report)?,
     }
     run.stage("scores");
     let unseen: Vec<usize> = (0..prepared.legend.len()).filter(|k| !prepared.seen.contains(k)).collect();
@@ -206,7 +223,7 @@ pub fn evaluate(
         let names: Vec<&str> = unseen.iter().map(|&k| prepared.legend.classes[k].name.as_str()).collect();
         report.facts.insert("held out of training".into(), names.join(", "));
     }
-    for (k, map) in asked[0].1[0].iter().enumerate().filter_map(|(k, m)| Some((k, m.as_ref()?))).take(4) {
+    for (k, map) in asked[0].folds[0].iter().enumerate().filter_map(|(k, m)| Some((k, m.as_ref()?))).take(4) {
         let ids = |map: &Array2<u8>| {
             map.mapv(|p| prepared.legend.classes.get(usize::from(p)).map_or(prepared.legend.unlabelled, |c| c.id))
         };
@@ -239,14 +256,26 @@ fn method(name: &str, role: Role, note: &str, scores: Scores, seconds: f64) -> M
     MethodResult { name: name.into(), role, note: note.into(), scores, seconds: Some(seconds) }
 }
 
-type Asked = [(String, Vec<Maps>)];
+/// What one method says of the test images, fold by fold.
+struct Mapped {
+    name: String,
+    role: Role,
+    note: &'static str,
+    folds: Vec<Maps>,
+    seconds: f64,
+}
+
+impl Mapped {
+    fn new(name: String, role: Role, note: &'static str) -> Self {
+        Self { name, role, note, folds: Vec::new(), seconds: 0.0 }
+    }
+}
 
 /// Scenes divided pixel by pixel: all methods on the same test pixels.
 fn pixels(
     recipe: &OpenRecipe,
     prepared: &Prepared,
-    asked: &Asked,
-    seconds: f64,
+    asked: &[Mapped],
     bootstrap: &Bootstrap,
     report: &mut Report,
 ) -> anyhow::Result<()> {
@@ -257,9 +286,9 @@ fn pixels(
     let mut ours: Vec<Predicted> = asked.iter().map(|_| Predicted::new()).collect();
     let [mut forest, mut wide, mut coordinates] = [(); 3].map(|()| Predicted::new());
     for (fold, split) in scenes.splits.iter().enumerate() {
-        for (predicted, (_, maps)) in ours.iter_mut().zip(asked) {
+        for (predicted, one) in ours.iter_mut().zip(asked) {
             for p in &split.test {
-                let found = maps[fold][p.scene].as_ref().map_or(IGNORE, |m| m[(p.row, p.col)]);
+                let found = one.folds[fold][p.scene].as_ref().map_or(IGNORE, |m| m[(p.row, p.col)]);
                 if found == IGNORE {
                     bail!("{}: pixel ({}, {}) was tested but not mapped", prepared.name(p.scene), p.row, p.col);
                 }
@@ -280,10 +309,16 @@ fn pixels(
         test.groups.get_or_insert_default().extend(groups(&split.test));
         test.folds.get_or_insert_default().extend(vec![fold; split.test.len()]);
     }
-    ours[0].seconds = seconds;
-    for ((name, _), predicted) in asked.iter().zip(&ours) {
+    for (one, predicted) in asked.iter().zip(&ours) {
         let scores = test.score(&predicted.classes, bootstrap)?;
-        report.methods.push(method(name, Role::Model, "class words by cosine", scores, predicted.seconds));
+        report.methods.push(method(&one.name, one.role, one.note, scores, one.seconds));
+        if one.role == Role::Baseline {
+            report.comparisons.push(test.compare(
+                (OURS, &ours[0].classes),
+                (&one.name, &predicted.classes),
+                bootstrap,
+            )?);
+        }
     }
     let baselines = [
         ("random forest", Role::Baseline, "200 trees on the pixel's values", &forest),
@@ -304,16 +339,10 @@ fn pixels(
 }
 
 /// Sets of images: one confusion matrix an image, intervals over images.
-fn images(
-    prepared: &Prepared,
-    asked: &Asked,
-    seconds: f64,
-    bootstrap: &Bootstrap,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    for (name, maps) in asked {
+fn images(prepared: &Prepared, asked: &[Mapped], bootstrap: &Bootstrap, report: &mut Report) -> anyhow::Result<()> {
+    for one in asked {
         let mut matrices = Vec::new();
-        for (test, map) in prepared.folds[0].test.iter().zip(&maps[0]) {
+        for (test, map) in prepared.folds[0].test.iter().zip(&one.folds[0]) {
             let (Some(test), Some(map)) = (test, map) else { continue };
             let mut matrix = ConfusionMatrix::new(prepared.legend.len());
             for (&t, &p) in test.iter().zip(map).filter(|(t, p)| **t != IGNORE && **p != IGNORE) {
@@ -322,7 +351,7 @@ fn images(
             matrices.push(matrix);
         }
         let scores = Scores::of_groups(&matrices, bootstrap)?;
-        report.methods.push(method(name, Role::Model, "class words by cosine", scores, seconds));
+        report.methods.push(method(&one.name, one.role, one.note, scores, one.seconds));
     }
     Ok(())
 }

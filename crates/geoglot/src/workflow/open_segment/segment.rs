@@ -8,10 +8,13 @@ use ndarray::Array2;
 
 use super::pair::{PairScene, PairTiles, unit_mismatch};
 use crate::core::{Legend, Window};
+use crate::index::export::{ClassArea, write_areas_geoparquet};
+use crate::index::{Footprint, Polygon};
 use crate::models::segmentation::PredictOptions;
 use crate::models::text::TextTower;
 use crate::models::tsmnet::{FeatureFolder, TsmNetModel};
-use crate::raster::{RasterSpec, RasterWriter, Scene, polygons};
+use crate::raster::polygons::{self, ClassPolygon};
+use crate::raster::{RasterSpec, RasterWriter, Scene};
 use crate::workflow::text;
 
 /// Most pixels of a mask that becomes polygons: they are traced in memory.
@@ -28,7 +31,7 @@ pub struct SegmentRequest {
     pub background: Option<f32>,
     /// Where to write one similarity layer a class.
     pub scores: Option<PathBuf>,
-    /// Where to write polygons, GeoJSON, and the fewest pixels of one.
+    /// Where to write polygons, GeoParquet for names that end in `.parquet` and GeoJSON for others, and the fewest pixels of one.
     pub polygons: Option<(PathBuf, usize)>,
     /// Pixels from one tile to the next; by default half a tile.
     pub stride: Option<usize>,
@@ -101,6 +104,22 @@ pub(super) fn tower(
         )
     })?;
     Ok(Some(opened))
+}
+
+/// Polygons in the format that the file's name asks for.
+fn write_polygons(path: &Path, polygons: &[ClassPolygon], on_earth: bool) -> anyhow::Result<()> {
+    if path.extension().is_none_or(|e| !e.eq_ignore_ascii_case("parquet")) {
+        return Ok(polygons::write_geojson(path, polygons)?);
+    }
+    if !on_earth {
+        bail!("{}: the scene has no reference system, which GeoParquet needs; write .geojson", path.display());
+    }
+    let area = |p: &ClassPolygon| {
+        let footprint = Footprint::new(vec![Polygon { rings: p.rings.clone() }])?;
+        Ok(ClassArea { id: p.id, class: p.class.clone(), color: p.color.clone(), pixels: p.pixels, footprint })
+    };
+    let areas = polygons.iter().map(area).collect::<crate::index::Result<Vec<_>>>()?;
+    Ok(write_areas_geoparquet(path, &areas)?)
 }
 
 /// Segments `scene` with the model in `model` and writes the mask to `out`. `progress` gets pixels done and in all.
@@ -203,7 +222,11 @@ pub fn segment(
     mask.finish()?;
     layers.map(RasterWriter::finish).transpose()?;
     let polygons = match (&request.polygons, &traced) {
-        (Some((path, least)), Some(ids)) => polygons::write_geojson(path, ids.view(), &part, &legend, *least)?,
+        (Some((path, least)), Some(ids)) => {
+            let polygons = polygons::class_polygons(out, ids.view(), &part, &legend, *least)?;
+            write_polygons(path, &polygons, part.crs.is_some())?;
+            polygons.len()
+        }
         _ => 0,
     };
     let unlabelled = area.area() - counts.iter().sum::<usize>();
