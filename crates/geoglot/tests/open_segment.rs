@@ -10,8 +10,8 @@ use geoglot::train::Silent;
 use geoglot::train::open_segmentation::OpenRecipe;
 use geoglot::workflow::fold::FoldPlace;
 use geoglot::workflow::open_segment::{
-    PairScene, SegmentRequest, TextWords, class_words, evaluate, is_open_model, misregistration, prepare, segment,
-    train_fold,
+    AblationRequest, PairScene, SegmentRequest, TextWords, ablate, class_words, evaluate, is_open_model,
+    misregistration, prepare, segment, train_fold, variants,
 };
 use ndarray::{Array2, Array3, s};
 
@@ -79,6 +79,68 @@ fn ids(path: &Path) -> Array2<u16> {
     tile.data.slice(s![0, .., ..]).mapv(|v| v as u16)
 }
 
+/// The raster at `from` without its first row and column, in pixels twice as large.
+fn coarser(from: &Path, to: &Path) {
+    let scene = Scene::open(&[SceneArg::new(from)], Registry::builtin(), OpenOptions::default()).unwrap();
+    let source = scene.inputs()[0].source();
+    let all: Vec<usize> = (0..source.bands().len()).collect();
+    let data = source.read_stored(&all, scene.grid().window()).unwrap().data;
+    let half = data.slice(s![.., ..;2, ..;2]).to_owned();
+    let Affine { x0, y0, dx, dy, .. } = scene.grid().transform;
+    let transform = Affine::north_up(x0, y0, 2.0 * dx, -2.0 * dy);
+    let grid = Grid { transform, width: half.dim().2, height: half.dim().1, ..scene.grid().clone() };
+    let mut writer = RasterWriter::create(to, &grid, RasterSpec::values(SampleType::F32, ["VV", "VH"], None)).unwrap();
+    writer.write(grid.window(), half.view(), None).unwrap();
+    writer.finish().unwrap();
+}
+
+/// The raster at `from` without any data.
+fn all_clouds(from: &Path, to: &Path) {
+    let scene = Scene::open(&[SceneArg::new(from)], Registry::builtin(), OpenOptions::default()).unwrap();
+    let names: Vec<String> = scene.inputs()[0].bands().iter().map(|b| b.name.clone()).collect();
+    let (grid, (height, width)) = (scene.grid().clone(), (scene.grid().height, scene.grid().width));
+    let mut writer = RasterWriter::create(to, &grid, RasterSpec::values(SampleType::F32, names, None)).unwrap();
+    let nothing = Array3::from_elem((scene.inputs()[0].bands().len(), height, width), f32::NAN);
+    writer.write(grid.window(), nothing.view(), None).unwrap();
+    writer.finish().unwrap();
+}
+
+#[test]
+fn variants_are_compared_over_seeds_and_skies() {
+    let folder = tempfile::tempdir().unwrap();
+    synthetic(folder.path());
+    let mut recipe = recipe(folder.path(), "");
+    recipe.train.epochs = 1;
+    recipe.baseline.unet = 4;
+    recipe.data.root = Some(".".into());
+    recipe.data.covers = [("the same sky".to_owned(), ".".to_owned())].into();
+    let all = variants(&recipe);
+    let names: Vec<&str> = all.iter().map(|v| v.name.as_str()).collect();
+    assert_eq!(names[..3], ["whole network", "optical alone", "SAR alone"]);
+    assert!(names.contains(&"no fusion network (table 4)") && names.contains(&"no text (table 5, A)"), "{names:?}");
+    let wanted = ["whole network", "as published", "U-Net", "random forest"];
+    let some: Vec<_> = all.into_iter().filter(|v| wanted.contains(&v.name.as_str())).collect();
+    assert_eq!(some.len(), 4);
+    let device = Device::flex();
+    let request = |resume| AblationRequest { recipe: &recipe, variants: &some, seeds: 2, resume, device: &device };
+    let out = folder.path().join("ablation");
+    let mut run = RunManifest::start("ablate");
+    let table = ablate(&request(false), &out, &mut run, |_| Box::new(Silent)).unwrap();
+    let at = |name: &str| table.columns.iter().position(|c| c.contains(name)).unwrap();
+    let (whole, published) = (&table.rows[0], &table.rows[1]);
+    for run in table.rows.iter().flat_map(|r| &r.runs) {
+        assert_eq!(run.figures[at("the same sky")], run.figures[1]);
+    }
+    assert_ne!(whole.runs[0].model, whole.runs[1].model);
+    // A fixed head cannot name a class it never saw, nor be asked in other words.
+    assert_eq!(published.figures[at("of held-out classes")].unwrap().value, 0.0);
+    assert!(published.figures[at("in synonyms")].is_none() && whole.figures[at("in synonyms")].is_some());
+    assert!(whole.differences.is_empty() && published.differences[0].is_some());
+    let kept = ablate(&request(true), &out, &mut run, |_| panic!("nothing is trained again")).unwrap();
+    assert_eq!(kept, table);
+    assert!(out.join("ablation.txt").is_file() && table.text().contains("points against whole network"));
+}
+
 #[test]
 fn scenes_are_learned_and_segmented_in_any_words() {
     let folder = tempfile::tempdir().unwrap();
@@ -116,9 +178,26 @@ fn scenes_are_learned_and_segmented_in_any_words() {
     let mask = ids(&out("mask.tif"));
     segment(&model, both(), &asked, &out("again.tif"), &device, |_, _| {}).unwrap();
     assert_eq!(ids(&out("again.tif")), mask);
-    let others = SegmentRequest { classes: class_words("grass; water").unwrap(), ..asked.clone() };
-    segment(&model, both(), &others, &out("others.tif"), &device, |_, _| {}).unwrap();
+    let parquet = Some((out("others.parquet"), 1));
+    let others = SegmentRequest { classes: class_words("grass; water").unwrap(), polygons: parquet, ..asked.clone() };
+    let named = segment(&model, both(), &others, &out("others.tif"), &device, |_, _| {}).unwrap();
+    assert!(named.polygons > 0 && std::fs::read(out("others.parquet")).unwrap().starts_with(b"PAR1"));
     assert_eq!(std::fs::read_dir(out("cache")).unwrap().count(), kept);
+
+    // SAR of 20 m is brought onto the optical grid. An optical image that is all clouds, masked, is as good as none.
+    let coarse = folder.path().join("coarse.tif");
+    coarser(&sar, &coarse);
+    let apart = open(&[("optical", &optical, "sentinel-2-l2a"), ("sar", &coarse, "sentinel-1-rtc")]);
+    let own = SegmentRequest::default();
+    let found = segment(&model, apart, &own, &out("apart.tif"), &device, |_, _| {}).unwrap();
+    assert_eq!((ids(&out("apart.tif")).dim(), found.unlabelled), ((96, 96), 0));
+    let cloudy = folder.path().join("cloudy.tif");
+    all_clouds(&optical, &cloudy);
+    let hidden = open(&[("optical", &cloudy, "sentinel-2-l2a"), ("sar", &sar, "sentinel-1-rtc")]);
+    let found = segment(&model, hidden, &own, &out("hidden.tif"), &device, |_, _| {}).unwrap();
+    assert_eq!(found.unlabelled, 0);
+    segment(&model, open(&[("sar", &sar, "sentinel-1-rtc")]), &own, &out("radar.tif"), &device, |_, _| {}).unwrap();
+    assert_eq!(ids(&out("hidden.tif")), ids(&out("radar.tif")));
 
     // One modality is enough; a high threshold leaves only background; 200 classes are asked for at once.
     let alone = open(&[("sar", &sar, "sentinel-1-rtc")]);
@@ -137,6 +216,7 @@ fn an_evaluation_tells_seen_classes_from_held_out_ones() {
     synthetic(folder.path());
     let (device, out) = (Device::flex(), folder.path().join("report"));
     let recipe = OpenRecipe {
+        baseline: geoglot::train::open_segmentation::BaselineSection { unet: 4 },
         train: geoglot::train::open_segmentation::OpenOptions { epochs: 1, ..recipe(folder.path(), "").train },
         ..recipe(folder.path(), "")
     };
@@ -145,7 +225,9 @@ fn an_evaluation_tells_seen_classes_from_held_out_ones() {
     let mut run = RunManifest::start("evaluate");
     let done = evaluate(&recipe, &prepared, &words, &out, false, &device, &mut run, |_| Box::new(Silent)).unwrap();
     let names: Vec<&str> = done.report.methods.iter().map(|m| m.name.as_str()).collect();
-    assert!(names.iter().any(|n| n.contains("synonyms")) && names.contains(&"random forest"), "{names:?}");
+    for name in ["synonyms", "random forest", "U-Net"] {
+        assert!(names.iter().any(|n| n.contains(name)), "{names:?}");
+    }
     for name in ["mIoU of seen classes", "mIoU of held-out classes"] {
         assert!(done.report.facts.keys().any(|k| k.starts_with(name)), "{name}");
     }
@@ -227,6 +309,39 @@ fn folders_of_images_labels_and_texts_train() {
     std::fs::write(folder.path().join("legend.toml"), LEGEND).unwrap();
     std::fs::remove_file(folder.path().join("ann/2.tif")).unwrap();
     assert!(format!("{:#}", prepare(&recipe).unwrap_err()).contains("no label raster called 2"));
+}
+
+/// Folders as YESeg-OPT-SAR has them: optical, SAR and labels apart, in subfolders.
+#[test]
+fn folders_of_optical_and_sar_apart_train() {
+    let folder = tempfile::tempdir().unwrap();
+    folders(folder.path());
+    for k in 0..6 {
+        let image = folder.path().join(format!("img_optical_sar/{k}.tif"));
+        let scene = Scene::open(&[SceneArg::new(&image)], Registry::builtin(), OpenOptions::default()).unwrap();
+        let data = scene.inputs()[0].source().read_stored(&[0, 1, 2, 3], scene.grid().window()).unwrap().data;
+        let part = format!("{}/{k}.tif", k % 2);
+        raster(&folder.path().join("optical").join(&part), &data.slice(s![..3, .., ..]).to_owned(), &["r", "g", "b"]);
+        raster(&folder.path().join("sar").join(&part), &data.slice(s![3.., .., ..]).to_owned(), &["sar"]);
+        let labels = folder.path().join("label").join(&part);
+        std::fs::create_dir_all(labels.parent().unwrap()).unwrap();
+        std::fs::copy(folder.path().join(format!("ann/{k}.tif")), labels).unwrap();
+    }
+    std::fs::remove_file(folder.path().join("sar/0/4.tif")).unwrap();
+    std::fs::write(folder.path().join("legend.toml"), LEGEND).unwrap();
+    let text = FOLDERS.replace(
+        "images = \"img_optical_sar\"\nlabels = \"ann\"\ntexts = \"txt\"",
+        "optical = \"optical\"\nsar = \"sar\"\nlabels = \"label\"",
+    );
+    let recipe = OpenRecipe::parse(&format!("{text}{NETWORK}"), "f", folder.path().to_owned(), &[]).unwrap();
+    let (device, prepared) = (Device::flex(), prepare(&recipe).unwrap());
+    assert_eq!(prepared.len(), 6);
+    let words = TextWords::new(&recipe, &prepared, &device).unwrap();
+    let model = folder.path().join("model");
+    let place = FoldPlace { folder: &model, resume: false };
+    let trained = train_fold(&recipe, &prepared, &words, 0, place, &device, &mut Silent).unwrap();
+    let bands = |m: usize| trained.model.card.inputs[m].as_ref().map(|i| i.bands.len());
+    assert_eq!([bands(0), bands(1)], [Some(3), Some(1)], "one image lacks its SAR and trains all the same");
 }
 
 #[test]

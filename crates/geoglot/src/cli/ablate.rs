@@ -95,7 +95,7 @@ fn open_segmentation(args: &Args, recipe: &OpenRecipe) -> anyhow::Result<()> {
     }
     let device = args.recipe.device.open()?;
     let mut run = RunManifest::start("ablate");
-    let variants = chosen(open_segment::variants(recipe), |v| &v.0, &args.variants)?;
+    let variants = chosen(open_segment::variants(recipe), |v| &v.name, &args.variants)?;
     let out = args.recipe.out.clone().unwrap_or_else(|| args.recipe.out(&recipe.name).join("ablation"));
     let stop = interrupt_flag();
     let observer = |title: &str| -> Box<dyn Observer> { Box::new(Progress::new(title, stop.clone())) };

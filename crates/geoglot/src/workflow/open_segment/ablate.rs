@@ -1,16 +1,21 @@
-//! The paper's ablations (tables 4 and 5), modalities, and the same scenes under other skies, with several seeds.
+//! The paper's ablations (tables 4 and 5), modalities, baselines, and the same scenes under other skies, with several seeds.
 
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use burn::tensor::Device;
+use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::data::{Prepared, prepare};
-use super::evaluate::{maps, mean_iou};
+use super::ablation::{OpenAblation, OpenRow, OpenRun};
+use super::data::{Parts, Prepared, prepare};
+use super::evaluate::{Maps, maps, mean_iou};
 use super::text::TextWords;
 use super::train::train_fold;
+use super::unet::FoldUNet;
 use crate::core::{RunManifest, atomic};
+use crate::data::Pixel;
+use crate::eval::baselines::random_forest;
 use crate::eval::report::slug;
 use crate::eval::{ConfusionMatrix, Interval};
 use crate::models::mmlgnet::sha256;
@@ -18,46 +23,8 @@ use crate::models::tsmnet::{Fusion, Modality, TextUse, Variant};
 use crate::nn::segmentation::IGNORE;
 use crate::train::open_segmentation::OpenRecipe;
 use crate::train::{Ended, Observer};
+use crate::workflow::evaluate::{classes, features};
 use crate::workflow::fold::FoldPlace;
-
-/// The table of an ablation, written as `ablation.json`, `ablation.csv` and `ablation.txt`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OpenAblation {
-    /// Name of the recipe.
-    pub recipe: String,
-    /// Seeds of the runs.
-    pub seeds: Vec<u64>,
-    /// What is measured.
-    pub columns: Vec<String>,
-    /// One row a variant; the first is what the others are compared with.
-    pub rows: Vec<OpenRow>,
-    /// What the reader should know.
-    pub notes: Vec<String>,
-}
-
-/// One variant.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OpenRow {
-    /// Its name.
-    pub variant: String,
-    /// Its runs, one a seed.
-    pub runs: Vec<OpenRun>,
-    /// Mean of each column over the seeds, 0–1, with the 95 % interval of Student's t; `None` where the variant cannot be asked.
-    pub figures: Vec<Option<Interval>>,
-    /// Each figure less that of the first row, seed by seed; empty in the first row.
-    pub differences: Vec<Option<Interval>>,
-}
-
-/// A variant trained with one seed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OpenRun {
-    /// The seed.
-    pub seed: u64,
-    /// SHA-256 of the first fold's weights.
-    pub model: String,
-    /// Figures by column, 0–1.
-    pub figures: Vec<Option<f64>>,
-}
 
 /// A finished run, `scores.json` in its folder.
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,14 +34,38 @@ struct Kept {
     run: OpenRun,
 }
 
-/// Variants of a recipe by name: the recipe itself, then every part of it left out or replaced.
-pub fn variants(recipe: &OpenRecipe) -> Vec<(String, OpenRecipe)> {
-    let mut out: Vec<(String, OpenRecipe)> = vec![("whole network".into(), recipe.clone())];
+/// What a row of the table is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The network of the variant's recipe.
+    Network,
+    /// A U-Net on stacked optical and SAR, trained on the same tiles.
+    UNet,
+    /// A random forest on the pixel's values.
+    Forest,
+}
+
+/// One row: what is trained, and the recipe it is trained by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenVariant {
+    /// Its name.
+    pub name: String,
+    /// What is trained.
+    pub subject: Subject,
+    /// The recipe, changed.
+    pub recipe: OpenRecipe,
+}
+
+/// Variants of a recipe: the recipe itself, then every part of it left out or replaced, then the baselines: a U-Net where the recipe has one,
+/// and a random forest where it has scenes.
+pub fn variants(recipe: &OpenRecipe) -> Vec<OpenVariant> {
+    let of = |name: &str, subject, recipe| OpenVariant { name: name.into(), subject, recipe };
+    let mut out = vec![of("whole network", Subject::Network, recipe.clone())];
     let mut add = |name: &str, change: &dyn Fn(&mut OpenRecipe)| {
         let mut changed = recipe.clone();
         change(&mut changed);
-        if out.iter().all(|(_, other)| *other != changed) {
-            out.push((name.into(), changed));
+        if out.iter().all(|other| other.recipe != changed) {
+            out.push(of(name, Subject::Network, changed));
         }
     };
     if recipe.model.modality == Modality::Both {
@@ -90,6 +81,12 @@ pub fn variants(recipe: &OpenRecipe) -> Vec<(String, OpenRecipe)> {
         add("class names and descriptions (table 5, D)", &|r| r.model.text = TextUse::Both);
     }
     add("as published", &|r| r.model.variant = Variant::Published);
+    if !recipe.baseline.is_none() {
+        out.push(of("U-Net", Subject::UNet, recipe.clone()));
+    }
+    if !recipe.data.scene.is_empty() {
+        out.push(of("random forest", Subject::Forest, recipe.clone()));
+    }
     out
 }
 
@@ -98,7 +95,7 @@ pub struct AblationRequest<'a> {
     /// The recipe.
     pub recipe: &'a OpenRecipe,
     /// Its variants, or some of them.
-    pub variants: &'a [(String, OpenRecipe)],
+    pub variants: &'a [OpenVariant],
     /// Runs of each, with the recipe's seed and those after it.
     pub seeds: usize,
     /// Takes finished runs as they are and continues interrupted ones.
@@ -157,14 +154,14 @@ pub fn ablate(
     let columns = columns(recipe);
     let seeds: Vec<u64> = (0..request.seeds.max(1) as u64).map(|k| recipe.train.seed.wrapping_add(k)).collect();
     let mut rows: Vec<OpenRow> = Vec::new();
-    for (name, variant) in request.variants {
+    for OpenVariant { name, subject, recipe: variant } in request.variants {
         let mut runs = Vec::new();
         for &seed in &seeds {
             let mut changed = variant.clone();
             changed.train.seed = seed;
             let folder = out.join("runs").join(format!("{}-{seed}", slug(name)));
             let title = format!("{name}, seed {seed}");
-            let done = one(request, &changed, &skies, &folder, &mut || observer(&title));
+            let done = one(request, (*subject, &changed), &skies, &folder, &mut || observer(&title));
             runs.push(done.with_context(|| title.clone())?);
         }
         let of = |values: Option<Vec<f64>>| values.and_then(|v| Interval::of_runs(&v));
@@ -195,124 +192,133 @@ pub fn ablate(
     Ok(table)
 }
 
+/// Confusion matrices of one variant and seed over all folds.
+struct Matrices {
+    own: ConfusionMatrix,
+    /// Asked in synonyms, by round; empty where no class is held out or the words are fixed.
+    synonyms: Vec<ConfusionMatrix>,
+    skies: Vec<ConfusionMatrix>,
+}
+
+fn add(matrix: &mut ConfusionMatrix, test: &Parts, maps: &Maps) -> anyhow::Result<()> {
+    for (test, map) in test.iter().zip(maps) {
+        let (Some(test), Some(map)) = (test, map) else { continue };
+        for (&t, &p) in test.iter().zip(map).filter(|(t, p)| **t != IGNORE && **p != IGNORE) {
+            matrix.add(usize::from(t), usize::from(p), 1)?;
+        }
+    }
+    Ok(())
+}
+
 /// Trains and tests one variant with one seed, as far as that is not done.
 fn one(
     request: &AblationRequest<'_>,
-    recipe: &OpenRecipe,
+    (subject, recipe): (Subject, &OpenRecipe),
     skies: &Skies,
     folder: &Path,
     observer: &mut dyn FnMut() -> Box<dyn Observer>,
 ) -> anyhow::Result<OpenRun> {
-    let identity = sha256(recipe.to_toml()?.as_bytes());
+    let identity = sha256(format!("{subject:?}\n{}", recipe.to_toml()?).as_bytes());
     let file = folder.join("scores.json");
     let kept = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
     if let Some(kept) = kept.filter(|k| request.resume && k.identity == identity) {
         return Ok(kept.run);
     }
-    let words = TextWords::new(recipe, &skies.own, request.device)?;
-    let rounds = recipe.data.synonyms.values().map(Vec::len).max().unwrap_or(0);
-    let k = skies.own.legend.len();
-    let empty = || ConfusionMatrix::new(k);
-    let (mut plain, mut synonyms) = (empty(), (0..rounds).map(|_| empty()).collect::<Vec<_>>());
-    let mut others: Vec<ConfusionMatrix> = skies.others.iter().map(|_| empty()).collect();
-    let (mut hash, mut open) = (String::new(), true);
-    for fold in 0..skies.own.folds.len() {
-        let place = folder.join(format!("fold-{}", fold + 1));
-        let place = FoldPlace { folder: &place, resume: request.resume };
-        let network = train_fold(recipe, &skies.own, &words, fold, place, request.device, observer().as_mut())?;
-        if network.ended == Ended::Interrupted {
-            bail!("interrupted; the same command with --resume continues");
-        }
-        let model = &network.model;
-        if fold == 0 {
-            hash.clone_from(&model.card.weights_sha256);
-        }
-        open = model.card.network.open_vocabulary();
-        let add = |matrix: &mut ConfusionMatrix, prepared: &Prepared, synonym: Option<usize>| {
-            let found = maps(recipe, prepared, &words, fold, model, synonym)?;
-            for (test, map) in prepared.folds[fold].test.iter().zip(&found) {
-                let (Some(test), Some(map)) = (test, map) else { continue };
-                for (&t, &p) in test.iter().zip(map).filter(|(t, p)| **t != IGNORE && **p != IGNORE) {
-                    matrix.add(usize::from(t), usize::from(p), 1)?;
+    let own = &skies.own;
+    let hold_out = !recipe.data.hold_out.is_empty();
+    let empty = || ConfusionMatrix::new(own.legend.len());
+    let mut found =
+        Matrices { own: empty(), synonyms: Vec::new(), skies: skies.others.iter().map(|_| empty()).collect() };
+    let mut hash = String::new();
+    for fold in 0..own.folds.len() {
+        let test = &own.folds[fold].test;
+        match subject {
+            Subject::Network => {
+                let words = TextWords::new(recipe, own, request.device)?;
+                let place = folder.join(format!("fold-{}", fold + 1));
+                let place = FoldPlace { folder: &place, resume: request.resume };
+                let network = train_fold(recipe, own, &words, fold, place, request.device, observer().as_mut())?;
+                if network.ended == Ended::Interrupted {
+                    bail!("interrupted; the same command with --resume continues");
+                }
+                let model = &network.model;
+                if fold == 0 {
+                    hash.clone_from(&model.card.weights_sha256);
+                }
+                add(&mut found.own, test, &maps(recipe, own, &words, fold, model, None)?)?;
+                if hold_out && model.card.network.open_vocabulary() {
+                    let rounds = recipe.data.synonyms.values().map(Vec::len).max().unwrap_or(0);
+                    found.synonyms.resize_with(rounds, empty);
+                    for (round, matrix) in found.synonyms.iter_mut().enumerate() {
+                        add(matrix, test, &maps(recipe, own, &words, fold, model, Some(round))?)?;
+                    }
+                }
+                for (matrix, (_, sky)) in found.skies.iter_mut().zip(&skies.others) {
+                    add(matrix, &sky.folds[fold].test, &maps(recipe, sky, &words, fold, model, None)?)?;
                 }
             }
-            anyhow::Ok(())
-        };
-        add(&mut plain, &skies.own, None)?;
-        if open && !recipe.data.hold_out.is_empty() {
-            for (round, matrix) in synonyms.iter_mut().enumerate() {
-                add(matrix, &skies.own, Some(round))?;
+            Subject::UNet => {
+                let Some(unet) = FoldUNet::train(recipe, own, fold, request.device, observer().as_mut())? else {
+                    bail!("interrupted; the same command with --resume continues");
+                };
+                add(&mut found.own, test, &unet.maps(own, fold, request.device)?)?;
+                for (matrix, (_, sky)) in found.skies.iter_mut().zip(&skies.others) {
+                    add(matrix, &sky.folds[fold].test, &unet.maps(sky, fold, request.device)?)?;
+                }
+            }
+            Subject::Forest => {
+                let mut all = vec![own];
+                all.extend(skies.others.iter().map(|(_, sky)| sky));
+                let each = forest_maps(recipe, &all, fold)?;
+                add(&mut found.own, test, &each[0])?;
+                for ((matrix, maps), (_, sky)) in found.skies.iter_mut().zip(&each[1..]).zip(&skies.others) {
+                    add(matrix, &sky.folds[fold].test, maps)?;
+                }
             }
         }
-        for (matrix, (_, prepared)) in others.iter_mut().zip(&skies.others) {
-            add(matrix, prepared, None)?;
+    }
+    let mut figures = vec![found.own.oa(), found.own.mean_iou()];
+    if hold_out {
+        let unseen: Vec<usize> = (0..own.legend.len()).filter(|c| !own.seen.contains(c)).collect();
+        figures.extend([mean_iou(&found.own, &own.seen), mean_iou(&found.own, &unseen)]);
+        if !recipe.data.synonyms.is_empty() {
+            let each: Option<Vec<f64>> = found.synonyms.iter().map(|m| mean_iou(m, &unseen)).collect();
+            let mean = |v: Vec<f64>| v.iter().sum::<f64>() / v.len() as f64;
+            figures.push(each.filter(|v| !v.is_empty()).map(mean));
         }
     }
-    let unseen: Vec<usize> = (0..k).filter(|c| !skies.own.seen.contains(c)).collect();
-    let mut figures = vec![plain.oa(), plain.mean_iou()];
-    if !recipe.data.hold_out.is_empty() {
-        figures.extend([mean_iou(&plain, &skies.own.seen), mean_iou(&plain, &unseen)]);
-        if rounds > 0 {
-            let each: Option<Vec<f64>> = synonyms.iter().map(|m| mean_iou(m, &unseen)).collect();
-            figures.push(each.filter(|_| open).map(|v| v.iter().sum::<f64>() / v.len() as f64));
-        }
-    }
-    figures.extend(others.iter().map(ConfusionMatrix::mean_iou));
+    figures.extend(found.skies.iter().map(ConfusionMatrix::mean_iou));
     let run = OpenRun { seed: recipe.train.seed, model: hash, figures };
     atomic::write_json(&file, &Kept { identity, run: run.clone() })?;
     Ok(run)
 }
 
-impl OpenAblation {
-    /// One line a variant, column and seed, and one each with the mean and the difference: variant, seed, measured, value, low, high.
-    pub fn csv(&self) -> String {
-        let mut text = String::from("variant,seed,measured,value,low,high\n");
-        let quoted = |s: &str| format!("\"{}\"", s.replace('"', "\"\""));
-        for row in &self.rows {
-            let mut line = |seed: &str, k: usize, v: Option<Interval>| {
-                let Some(v) = v else { return };
-                let (variant, measured) = (quoted(&row.variant), quoted(&self.columns[k]));
-                text += &format!("{variant},{seed},{measured},{},{},{}\n", v.value, v.low, v.high);
-            };
-            for run in &row.runs {
-                for (k, value) in run.figures.iter().enumerate() {
-                    line(&run.seed.to_string(), k, value.map(|value| Interval { value, low: value, high: value }));
-                }
-            }
-            row.figures.iter().enumerate().for_each(|(k, v)| line("mean", k, *v));
-            row.differences.iter().enumerate().for_each(|(k, v)| line("difference", k, *v));
-        }
-        text
+/// A random forest of a fold's training pixels on the test pixels of each sky; the first is the one trained under.
+fn forest_maps(recipe: &OpenRecipe, skies: &[&Prepared], fold: usize) -> anyhow::Result<Vec<Maps>> {
+    let own = skies[0];
+    let none = "a random forest needs a recipe of scenes";
+    let first = own.scenes.as_ref().context(none)?;
+    let inputs: Vec<String> = first.scenes[0].inputs.keys().cloned().collect();
+    let train: Vec<Pixel> = first.splits[fold].train.iter().filter(|p| own.seen.contains(&p.class)).copied().collect();
+    let values = features(first, &inputs, &train, &[])?;
+    let (mut tests, mut rows) = (Vec::new(), Vec::new());
+    for sky in skies {
+        let scenes = sky.scenes.as_ref().context(none)?;
+        let test = scenes.splits[fold].test.clone();
+        rows.push(features(scenes, &inputs, &test, &[])?);
+        tests.push(test);
     }
-
-    /// The table as text, in %: the figures, then the differences to the first row.
-    pub fn text(&self) -> String {
-        let cell = |v: &Option<Interval>, sign: bool| {
-            let Some(v) = v else { return "–".to_owned() };
-            let number = |v: f64| if sign { format!("{:+.2}", 100.0 * v) } else { format!("{:.2}", 100.0 * v) };
-            match v.low < v.high {
-                true => format!("{} ({} to {})", number(v.value), number(v.low), number(v.high)),
-                false => number(v.value),
-            }
-        };
-        let first = self.rows.first().map_or("", |r| r.variant.as_str());
-        let mut text = format!("{}: ablation, seeds {:?}\n", self.recipe, self.seeds);
-        for (title, sign) in [("%".to_owned(), false), (format!("points against {first}"), true)] {
-            let mut table = vec![std::iter::once(title).chain(self.columns.iter().cloned()).collect::<Vec<_>>()];
-            for row in self.rows.iter().skip(usize::from(sign)) {
-                let values = if sign { &row.differences } else { &row.figures };
-                table.push(std::iter::once(row.variant.clone()).chain(values.iter().map(|v| cell(v, sign))).collect());
-            }
-            let width = |k: usize| table.iter().map(|r| r[k].chars().count()).max().unwrap_or(0);
-            let widths: Vec<usize> = (0..=self.columns.len()).map(width).collect();
-            text.push('\n');
-            for row in &table {
-                let cells = row.iter().zip(&widths).map(|(cell, &w)| format!("{cell:<w$}"));
-                text += &format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end());
-            }
+    let views: Vec<_> = rows.iter().map(|r| r.view()).collect();
+    let all = ndarray::concatenate(Axis(0), &views)?;
+    let found = random_forest(values.view(), &classes(&train), all.view(), own.legend.len(), recipe.train.seed)?;
+    let mut found = found.into_iter();
+    let each = skies.iter().zip(&tests).map(|(sky, pixels)| {
+        let mut maps: Maps = vec![None; sky.len()];
+        for (p, class) in pixels.iter().zip(&mut found) {
+            let size = sky.images[p.scene].size;
+            maps[p.scene].get_or_insert_with(|| Array2::from_elem(size, IGNORE))[(p.row, p.col)] = class as u8;
         }
-        text.push('\n');
-        self.notes.iter().for_each(|n| text += &format!("{n}\n"));
-        text
-    }
+        maps
+    });
+    Ok(each.collect())
 }

@@ -11,7 +11,7 @@ use super::data::Prepared;
 use super::pair::{PairScene, PairTiles};
 use super::text::TextWords;
 use super::train::{FoldNetwork, train_fold};
-use super::unet::baseline_maps;
+use super::unet::FoldUNet;
 use crate::core::{Legend, RunManifest};
 use crate::eval::baselines::{coordinate_knn, random_forest};
 use crate::eval::plot::{Curve, CurvePoint};
@@ -172,13 +172,12 @@ pub fn evaluate(
         asked[0].seconds += start.elapsed().as_secs_f64();
         if recipe.baseline.unet > 0 {
             let start = Instant::now();
-            let Some((parameters, maps)) = baseline_maps(recipe, prepared, fold, device, observer(fold).as_mut())?
-            else {
+            let Some(trained) = FoldUNet::train(recipe, prepared, fold, device, observer(fold).as_mut())? else {
                 bail!("interrupted in fold {}; the same command with --resume continues", fold + 1);
             };
-            unet.folds.push(maps);
+            unet.folds.push(trained.maps(prepared, fold, device)?);
             unet.seconds += start.elapsed().as_secs_f64();
-            report.facts.insert("parameters of the U-Net".into(), parameters.to_string());
+            report.facts.insert("parameters of the U-Net".into(), trained.parameters().to_string());
         }
         run.stage(&format!("fold {}", fold + 1));
     }
