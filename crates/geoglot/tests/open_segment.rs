@@ -4,14 +4,15 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use geoglot::core::{Affine, Crs, Grid, Legend, Registry, RunManifest, Unit};
+use geoglot::data::Symmetry;
 use geoglot::data::synth::{SynthConfig, generate, write};
 use geoglot::raster::{OpenOptions, RasterSpec, RasterWriter, SampleType, Scene, SceneArg};
 use geoglot::train::Silent;
-use geoglot::train::open_segmentation::OpenRecipe;
+use geoglot::train::open_segmentation::{Draw, OpenRecipe, Pairs};
 use geoglot::workflow::fold::FoldPlace;
 use geoglot::workflow::open_segment::{
-    AblationRequest, PairScene, SegmentRequest, TextWords, ablate, class_words, evaluate, is_open_model,
-    misregistration, prepare, segment, train_fold, variants,
+    AblationRequest, PairScene, Prepared, SegmentRequest, TextWords, TileSet, ablate, class_words, evaluate,
+    is_open_model, misregistration, prepare, segment, train_fold, variants,
 };
 use ndarray::{Array2, Array3, s};
 
@@ -114,6 +115,7 @@ fn variants_are_compared_over_seeds_and_skies() {
     recipe.baseline.unet = 4;
     recipe.data.root = Some(".".into());
     recipe.data.covers = [("the same sky".to_owned(), ".".to_owned())].into();
+    recipe.data.lift = vec![2.0];
     let all = variants(&recipe);
     let names: Vec<&str> = all.iter().map(|v| v.name.as_str()).collect();
     assert_eq!(names[..3], ["whole network", "optical alone", "SAR alone"]);
@@ -135,6 +137,8 @@ fn variants_are_compared_over_seeds_and_skies() {
     // A fixed head cannot name a class it never saw, nor be asked in other words.
     assert_eq!(published.figures[at("of held-out classes")].unwrap().value, 0.0);
     assert!(published.figures[at("in synonyms")].is_none() && whole.figures[at("in synonyms")].is_some());
+    assert_eq!(whole.figures[at("of seen classes, held-out ones lifted by 2")].unwrap().value, 0.0);
+    assert!(whole.figures[at("of held-out classes, held-out ones lifted by 2")].unwrap().value > 0.0);
     assert!(whole.differences.is_empty() && published.differences[0].is_some());
     let kept = ablate(&request(true), &out, &mut run, |_| panic!("nothing is trained again")).unwrap();
     assert_eq!(kept, table);
@@ -198,6 +202,11 @@ fn scenes_are_learned_and_segmented_in_any_words() {
     assert_eq!(found.unlabelled, 0);
     segment(&model, open(&[("sar", &sar, "sentinel-1-rtc")]), &own, &out("radar.tif"), &device, |_, _| {}).unwrap();
     assert_eq!(ids(&out("hidden.tif")), ids(&out("radar.tif")));
+
+    // Lifted far enough, classes that were never trained take everything.
+    let lifted = SegmentRequest { classes: class_words("water; gravel pit").unwrap(), lift: 2.0, ..own.clone() };
+    let found = segment(&model, both(), &lifted, &out("lifted.tif"), &device, |_, _| {}).unwrap();
+    assert_eq!(found.counts, [0, 96 * 96]);
 
     // One modality is enough; a high threshold leaves only background; 200 classes are asked for at once.
     let alone = open(&[("sar", &sar, "sentinel-1-rtc")]);
@@ -280,6 +289,26 @@ const FOLDERS: &str = "kind = \"open-segmentation\"\nname = \"f\"\n[data]\nlegen
 const LEGEND: &str =
     "[[class]]\nid = 1\nname = \"meadow\"\n[[class]]\nid = 2\nname = \"water\"\n[[class]]\nid = 3\nname = \"road\"\n";
 
+/// Optical, SAR and labels of a tile tell the same classes, however the tile is shifted and turned.
+fn turned_alike(prepared: &Prepared) {
+    let cards = prepared.cards(0, [true; 2]).unwrap();
+    let tiles = TileSet::new(prepared, 0, &cards, (16, 8));
+    let turns = Symmetry::all();
+    let mut different = 0;
+    for (i, &turn) in tiles.with(&prepared.folds[0].train).iter().zip(turns.iter().cycle()) {
+        let shift = [0.7, -0.9];
+        let pair = tiles.train(*i, Draw { shift, turn }).unwrap();
+        for (m, first) in [(0, 0.0), (1, 3.0)] {
+            let (card, image) = (cards[m].as_ref().unwrap(), pair.images[m].as_ref().unwrap());
+            let told =
+                image.slice(s![0, .., ..]).mapv(|v| ((v * card.spread[0] + card.center[0] - first + 0.5) / 10.0) as u8);
+            assert_eq!(told.into_raw_vec_and_offset().0, pair.labels, "{turn:?}");
+        }
+        different += usize::from(pair != tiles.train(*i, Draw::none()).unwrap());
+    }
+    assert!(different > 0);
+}
+
 #[test]
 fn folders_of_images_labels_and_texts_train() {
     let folder = tempfile::tempdir().unwrap();
@@ -298,6 +327,7 @@ fn folders_of_images_labels_and_texts_train() {
     let place = FoldPlace { folder: &model, resume: false };
     let trained = train_fold(&recipe, &prepared, &words, 0, place, &device, &mut Silent).unwrap();
     assert!(trained.history.iter().all(|e| e.loss.is_finite() && e.validation_miou.is_some()));
+    turned_alike(&prepared);
 
     let text = format!("{FOLDERS}{NETWORK}");
     let wrong = OpenRecipe::parse(&text, "f", folder.path().to_owned(), &["data.hold_out=[\"ice\"]".into()]).unwrap();

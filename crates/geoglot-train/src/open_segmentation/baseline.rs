@@ -31,7 +31,7 @@ pub struct Baseline {
     pub parameters: usize,
 }
 
-/// Optical over SAR; zeros, which are the mean of the training pixels, where a modality is missing.
+/// Optical over SAR; zeros, which are the median of the training pixels, where a modality is missing.
 fn stacked(images: &[[Option<&Array3<f32>>; 2]], bands: [usize; 2], side: usize, device: &Device) -> Tensor<4> {
     let area = side * side;
     let all: usize = bands.iter().sum();

@@ -103,6 +103,10 @@ pub struct OpenData {
     /// Other words for a class, asked for in evaluation in its place.
     #[serde(default)]
     pub synonyms: IndexMap<String, Vec<String>>,
+    /// What is added to the cosines of classes held out, in further rounds of asking: a network prefers what it was trained on (calibrated
+    /// stacking, Chao et al. 2016).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lift: Vec<f32>,
     /// Scenes with inputs named `optical` and `sar`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scene: Vec<SceneSection>,
@@ -196,6 +200,9 @@ impl OpenRecipe {
         if !data.covers.is_empty() && data.root.is_none() {
             return Err("data.covers gives other folders in the place of data.root, which is missing".into());
         }
+        if let Some(wrong) = data.lift.iter().find(|l| !(0.0..=2.0).contains(*l)) {
+            return Err(format!("data.lift holds {wrong}; cosines are lifted by 0 to 2"));
+        }
         if self.baseline.unet > 1024 {
             return Err(format!("baseline.unet = {}; give 0 (none) to 1024 channels", self.baseline.unet));
         }
@@ -275,7 +282,7 @@ impl OpenRecipe {
 
     /// The recipe without what only judges: what its networks are known by.
     pub fn trained(&self) -> Self {
-        let data = OpenData { covers: IndexMap::new(), ..self.data.clone() };
+        let data = OpenData { covers: IndexMap::new(), lift: Vec::new(), ..self.data.clone() };
         Self { data, baseline: BaselineSection::default(), ..self.clone() }
     }
 

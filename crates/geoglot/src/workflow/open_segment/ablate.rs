@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ablation::{OpenAblation, OpenRow, OpenRun};
 use super::data::{Parts, Prepared, prepare};
-use super::evaluate::{Maps, maps, mean_iou};
+use super::evaluate::{Asking, Maps, maps, mean_iou};
 use super::text::TextWords;
 use super::train::train_fold;
 use super::unet::FoldUNet;
@@ -130,6 +130,11 @@ fn columns(recipe: &OpenRecipe) -> Vec<String> {
         if !recipe.data.synonyms.is_empty() {
             out.push("mIoU of held-out classes, asked in synonyms".into());
         }
+        for lift in &recipe.data.lift {
+            out.extend(
+                ["seen", "held-out"].map(|which| format!("mIoU of {which} classes, held-out ones lifted by {lift}")),
+            );
+        }
     }
     out.extend(recipe.data.covers.keys().map(|name| format!("mIoU, {name}")));
     out
@@ -197,6 +202,8 @@ struct Matrices {
     own: ConfusionMatrix,
     /// Asked in synonyms, by round; empty where no class is held out or the words are fixed.
     synonyms: Vec<ConfusionMatrix>,
+    /// Held-out classes lifted; empty as for synonyms.
+    lifted: Vec<ConfusionMatrix>,
     skies: Vec<ConfusionMatrix>,
 }
 
@@ -227,8 +234,12 @@ fn one(
     let own = &skies.own;
     let hold_out = !recipe.data.hold_out.is_empty();
     let empty = || ConfusionMatrix::new(own.legend.len());
-    let mut found =
-        Matrices { own: empty(), synonyms: Vec::new(), skies: skies.others.iter().map(|_| empty()).collect() };
+    let mut found = Matrices {
+        own: empty(),
+        synonyms: Vec::new(),
+        lifted: Vec::new(),
+        skies: skies.others.iter().map(|_| empty()).collect(),
+    };
     let mut hash = String::new();
     for fold in 0..own.folds.len() {
         let test = &own.folds[fold].test;
@@ -245,16 +256,22 @@ fn one(
                 if fold == 0 {
                     hash.clone_from(&model.card.weights_sha256);
                 }
-                add(&mut found.own, test, &maps(recipe, own, &words, fold, model, None)?)?;
+                add(&mut found.own, test, &maps(recipe, own, &words, fold, model, Asking::default())?)?;
                 if hold_out && model.card.network.open_vocabulary() {
                     let rounds = recipe.data.synonyms.values().map(Vec::len).max().unwrap_or(0);
                     found.synonyms.resize_with(rounds, empty);
                     for (round, matrix) in found.synonyms.iter_mut().enumerate() {
-                        add(matrix, test, &maps(recipe, own, &words, fold, model, Some(round))?)?;
+                        let way = Asking { synonym: Some(round), ..Asking::default() };
+                        add(matrix, test, &maps(recipe, own, &words, fold, model, way)?)?;
+                    }
+                    found.lifted.resize_with(recipe.data.lift.len(), empty);
+                    for (&lift, matrix) in recipe.data.lift.iter().zip(&mut found.lifted) {
+                        let way = Asking { lift, ..Asking::default() };
+                        add(matrix, test, &maps(recipe, own, &words, fold, model, way)?)?;
                     }
                 }
                 for (matrix, (_, sky)) in found.skies.iter_mut().zip(&skies.others) {
-                    add(matrix, &sky.folds[fold].test, &maps(recipe, sky, &words, fold, model, None)?)?;
+                    add(matrix, &sky.folds[fold].test, &maps(recipe, sky, &words, fold, model, Asking::default())?)?;
                 }
             }
             Subject::UNet => {
@@ -285,6 +302,10 @@ fn one(
             let each: Option<Vec<f64>> = found.synonyms.iter().map(|m| mean_iou(m, &unseen)).collect();
             let mean = |v: Vec<f64>| v.iter().sum::<f64>() / v.len() as f64;
             figures.push(each.filter(|v| !v.is_empty()).map(mean));
+        }
+        for k in 0..recipe.data.lift.len() {
+            let of = |which: &[usize]| mean_iou(found.lifted.get(k)?, which);
+            figures.extend([of(&own.seen), of(&unseen)]);
         }
     }
     figures.extend(found.skies.iter().map(ConfusionMatrix::mean_iou));

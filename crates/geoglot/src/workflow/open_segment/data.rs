@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use ndarray::Array2;
 
 use super::folders::{Files, FolderImage, images as folder_images, set_aside};
-use super::pair::{Moments, PairScene};
+use super::pair::{PairScene, Sample};
 use crate::core::{BandUse, Legend, Registry};
 use crate::data::Pixel;
 use crate::data::datasets::Split;
@@ -314,12 +314,12 @@ impl Prepared {
         Ok(self.legend.filtered(|c| ids.contains(&c.id))?)
     }
 
-    /// Bands, means and deviations of the training pixels of a fold, for the inputs that `has`.
+    /// Bands, centres and spreads of the training pixels of a fold, for the inputs that `has`.
     ///
     /// # Errors
     /// Damaged files; images of one recipe with different bands; an input that no image has.
     pub fn cards(&self, fold: usize, has: [bool; 2]) -> anyhow::Result<[Option<InputCard>; 2]> {
-        let mut moments: [Option<(Moments, Vec<crate::core::Band>)>; 2] = [None, None];
+        let mut moments: [Option<(Sample, Vec<crate::core::Band>)>; 2] = [None, None];
         for (k, part) in self.folds[fold].train.iter().enumerate() {
             let Some(part) = part else { continue };
             let pair = self.open(k)?;
@@ -327,7 +327,7 @@ impl Prepared {
             let counts = part.mapv(|l| l != IGNORE);
             for m in (0..2).filter(|&m| has[m]) {
                 let (Some(bands), Some(values)) = (pair.bands(m), &values[m]) else { continue };
-                let (sums, first) = moments[m].get_or_insert_with(|| (Moments::new(bands.len()), bands.clone()));
+                let (sums, first) = moments[m].get_or_insert_with(|| (Sample::new(bands.len()), bands.clone()));
                 if *first != bands {
                     bail!("{}: has other {} bands than the first image", self.images[k].name, INPUTS[m]);
                 }

@@ -54,7 +54,13 @@ fn vocabulary(recipe: &OpenRecipe, words: &TextWords, legend: &Legend, synonym: 
 }
 
 /// Best class of every pixel as a position in the legend; [`IGNORE`] without data.
-fn predict(model: &TsmNetModel, pair: &PairScene, words: &Words, position: &[u8]) -> anyhow::Result<Array2<u8>> {
+fn predict(
+    model: &TsmNetModel,
+    pair: &PairScene,
+    words: &Words,
+    position: &[u8],
+    lift: &[f32],
+) -> anyhow::Result<Array2<u8>> {
     let size = pair.size();
     let mut out = Array2::from_elem(size, IGNORE);
     let reader = PairTiles { pair, cards: &model.card.inputs, origin: (0, 0) };
@@ -62,7 +68,8 @@ fn predict(model: &TsmNetModel, pair: &PairScene, words: &Words, position: &[u8]
     model.predict(&reader, size, words, &options, None, |block| {
         let s = &block.probabilities;
         for ((r, c), _) in block.mask.indexed_iter().filter(|(_, valid)| **valid) {
-            let best = (0..s.dim().0).max_by(|&a, &b| s[[a, r, c]].total_cmp(&s[[b, r, c]]));
+            let value = |k: usize| s[[k, r, c]] + lift[k];
+            let best = (0..s.dim().0).max_by(|&a, &b| value(a).total_cmp(&value(b)));
             out[[block.window.row + r, block.window.col + c]] = best.map_or(IGNORE, |k| position[k]);
         }
         anyhow::Ok(())
@@ -73,6 +80,15 @@ fn predict(model: &TsmNetModel, pair: &PairScene, words: &Words, position: &[u8]
 /// Maps of a fold's test images, `None` for others.
 pub(super) type Maps = Vec<Option<Array2<u8>>>;
 
+/// How the classes of the legend are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Asking {
+    /// Classes that have synonyms by their k-th one.
+    pub synonym: Option<usize>,
+    /// Added to the cosines of classes held out.
+    pub lift: f32,
+}
+
 /// Maps of the test images of a fold.
 pub(super) fn maps(
     recipe: &OpenRecipe,
@@ -80,7 +96,7 @@ pub(super) fn maps(
     words: &TextWords,
     fold: usize,
     model: &TsmNetModel,
-    synonym: Option<usize>,
+    asking: Asking,
 ) -> anyhow::Result<Maps> {
     let open = model.card.network.open_vocabulary();
     // A fixed head knows the classes of training only.
@@ -89,7 +105,9 @@ pub(super) fn maps(
         true => (0..prepared.legend.len() as u8).collect(),
         false => prepared.seen.iter().map(|&k| k as u8).collect(),
     };
-    let texts = vocabulary(recipe, words, &legend, synonym);
+    let texts = vocabulary(recipe, words, &legend, asking.synonym);
+    let held_out = |p: &u8| !prepared.seen.contains(&usize::from(*p));
+    let lift: Vec<f32> = position.iter().map(|p| if held_out(p) { asking.lift } else { 0.0 }).collect();
     let mut out = Vec::with_capacity(prepared.len());
     for (k, test) in prepared.folds[fold].test.iter().enumerate() {
         if test.is_none() {
@@ -98,7 +116,7 @@ pub(super) fn maps(
         }
         let describe = prepared.text(k).filter(|_| model.card.network.scene()).map(|t| prepared.texts[t].as_str());
         let asked = model.words(words.tower.as_deref(), &texts, describe)?;
-        out.push(Some(predict(model, &prepared.open(k)?, &asked, &position)?));
+        out.push(Some(predict(model, &prepared.open(k)?, &asked, &position, &lift)?));
     }
     Ok(out)
 }
@@ -144,10 +162,15 @@ pub fn evaluate(
     let mut report = Report::new(&recipe.name, prepared.note.clone(), prepared.legend.clone());
     let rounds = recipe.data.synonyms.values().map(Vec::len).max().unwrap_or(0);
     let words_of = |name: String| Mapped::new(name, Role::Model, "class words by cosine");
-    let mut asked = vec![words_of(OURS.into())];
-    asked.extend(
-        (0..rounds).map(|k| words_of(if rounds == 1 { SYNONYMS.into() } else { format!("{SYNONYMS} {}", k + 1) })),
-    );
+    let (mut asked, mut ways) = (vec![words_of(OURS.into())], vec![Asking::default()]);
+    for k in 0..rounds {
+        asked.push(words_of(if rounds == 1 { SYNONYMS.into() } else { format!("{SYNONYMS} {}", k + 1) }));
+        ways.push(Asking { synonym: Some(k), ..Asking::default() });
+    }
+    for &lift in recipe.data.lift.iter().filter(|_| !recipe.data.hold_out.is_empty()) {
+        asked.push(words_of(format!("{OURS}, held-out classes lifted by {lift}")));
+        ways.push(Asking { lift, ..Asking::default() });
+    }
     let mut unet = Mapped::new(UNET.into(), Role::Baseline, "the same tiles, turns and schedule; stacked bands");
     let mut curves = Vec::new();
     for fold in 0..prepared.folds.len() {
@@ -166,8 +189,8 @@ pub fn evaluate(
         if !open {
             asked.truncate(1);
         }
-        for (k, one) in asked.iter_mut().enumerate() {
-            one.folds.push(maps(recipe, prepared, words, fold, &network.model, k.checked_sub(1))?);
+        for (one, way) in asked.iter_mut().zip(&ways) {
+            one.folds.push(maps(recipe, prepared, words, fold, &network.model, *way)?);
         }
         asked[0].seconds += start.elapsed().as_secs_f64();
         if recipe.baseline.unet > 0 {

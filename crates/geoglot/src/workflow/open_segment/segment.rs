@@ -29,6 +29,8 @@ pub struct SegmentRequest {
     pub describe: Option<String>,
     /// Pixels whose best similarity is below this get no class.
     pub background: Option<f32>,
+    /// Added to the similarity of classes that the model was not trained on, when the best one is chosen; 0: nothing.
+    pub lift: f32,
     /// Where to write one similarity layer a class.
     pub scores: Option<PathBuf>,
     /// Where to write polygons, GeoParquet for names that end in `.parquet` and GeoJSON for others, and the fewest pixels of one.
@@ -193,13 +195,17 @@ pub fn segment(
     };
     let ids: Vec<u16> = legend.classes.iter().map(|c| c.id).collect();
     let mut counts = vec![0; legend.len()];
+    let trained = card.legend.names();
+    let is_new = |texts: &Vec<String>| !texts.iter().any(|t| trained.iter().any(|n| n.eq_ignore_ascii_case(t)));
+    let lift: Vec<f32> = classes.iter().map(|texts| if is_new(texts) { request.lift } else { 0.0 }).collect();
     let mut done = 0;
     let reader = PairTiles { pair: &pair, cards: &card.inputs, origin: (area.row, area.col) };
     let cache = request.cache.as_ref().map(FeatureFolder::new);
     model.predict(&reader, (area.height, area.width), &words, &options, cache.as_ref(), |block| {
         let s = &block.probabilities;
         let named = Array2::from_shape_fn(block.mask.dim(), |(r, c)| {
-            let best = (0..s.dim().0).max_by(|&a, &b| s[[a, r, c]].total_cmp(&s[[b, r, c]])).unwrap_or(0);
+            let value = |k: usize| s[[k, r, c]] + lift[k];
+            let best = (0..s.dim().0).max_by(|&a, &b| value(a).total_cmp(&value(b))).unwrap_or(0);
             let enough = request.background.is_none_or(|least| s[[best, r, c]] >= least);
             if !(block.mask[[r, c]] && enough) {
                 return legend.unlabelled;
