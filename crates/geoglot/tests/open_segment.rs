@@ -80,29 +80,19 @@ fn ids(path: &Path) -> Array2<u16> {
     tile.data.slice(s![0, .., ..]).mapv(|v| v as u16)
 }
 
-/// The raster at `from` without its first row and column, in pixels twice as large.
-fn coarser(from: &Path, to: &Path) {
+/// The raster at `from` with every `step`-th pixel in pixels as much larger, its values changed.
+fn rewritten(from: &Path, to: &Path, step: usize, change: impl Fn(f32) -> f32) {
     let scene = Scene::open(&[SceneArg::new(from)], Registry::builtin(), OpenOptions::default()).unwrap();
     let source = scene.inputs()[0].source();
-    let all: Vec<usize> = (0..source.bands().len()).collect();
+    let names: Vec<String> = source.bands().iter().map(|b| b.name.clone()).collect();
+    let all: Vec<usize> = (0..names.len()).collect();
     let data = source.read_stored(&all, scene.grid().window()).unwrap().data;
-    let half = data.slice(s![.., ..;2, ..;2]).to_owned();
+    let data = data.slice(s![.., ..;step, ..;step]).mapv(&change);
     let Affine { x0, y0, dx, dy, .. } = scene.grid().transform;
-    let transform = Affine::north_up(x0, y0, 2.0 * dx, -2.0 * dy);
-    let grid = Grid { transform, width: half.dim().2, height: half.dim().1, ..scene.grid().clone() };
-    let mut writer = RasterWriter::create(to, &grid, RasterSpec::values(SampleType::F32, ["VV", "VH"], None)).unwrap();
-    writer.write(grid.window(), half.view(), None).unwrap();
-    writer.finish().unwrap();
-}
-
-/// The raster at `from` without any data.
-fn all_clouds(from: &Path, to: &Path) {
-    let scene = Scene::open(&[SceneArg::new(from)], Registry::builtin(), OpenOptions::default()).unwrap();
-    let names: Vec<String> = scene.inputs()[0].bands().iter().map(|b| b.name.clone()).collect();
-    let (grid, (height, width)) = (scene.grid().clone(), (scene.grid().height, scene.grid().width));
+    let transform = Affine::north_up(x0, y0, step as f64 * dx, -(step as f64) * dy);
+    let grid = Grid { transform, width: data.dim().2, height: data.dim().1, ..scene.grid().clone() };
     let mut writer = RasterWriter::create(to, &grid, RasterSpec::values(SampleType::F32, names, None)).unwrap();
-    let nothing = Array3::from_elem((scene.inputs()[0].bands().len(), height, width), f32::NAN);
-    writer.write(grid.window(), nothing.view(), None).unwrap();
+    writer.write(grid.window(), data.view(), None).unwrap();
     writer.finish().unwrap();
 }
 
@@ -190,13 +180,13 @@ fn scenes_are_learned_and_segmented_in_any_words() {
 
     // SAR of 20 m is brought onto the optical grid. An optical image that is all clouds, masked, is as good as none.
     let coarse = folder.path().join("coarse.tif");
-    coarser(&sar, &coarse);
+    rewritten(&sar, &coarse, 2, |v| v);
     let apart = open(&[("optical", &optical, "sentinel-2-l2a"), ("sar", &coarse, "sentinel-1-rtc")]);
     let own = SegmentRequest::default();
     let found = segment(&model, apart, &own, &out("apart.tif"), &device, |_, _| {}).unwrap();
     assert_eq!((ids(&out("apart.tif")).dim(), found.unlabelled), ((96, 96), 0));
     let cloudy = folder.path().join("cloudy.tif");
-    all_clouds(&optical, &cloudy);
+    rewritten(&optical, &cloudy, 1, |_| f32::NAN);
     let hidden = open(&[("optical", &cloudy, "sentinel-2-l2a"), ("sar", &sar, "sentinel-1-rtc")]);
     let found = segment(&model, hidden, &own, &out("hidden.tif"), &device, |_, _| {}).unwrap();
     assert_eq!(found.unlabelled, 0);
