@@ -503,7 +503,7 @@ def speed(args):
         variant="paper", bands=[3, 1], width=768, patch=16, grid=(args.side // 16,) * 2, heads=12, depth=12,
         taps=[3, 5, 7, 11], projection=512, embed=512, states=512, contexts=0, context_width=0, classes=0,
         channels=256, hidden=128, fusion_heads=8, reduction=args.reduction, decoder_width=256, decoder_depth=3,
-        decoder_heads=4, dropout=0.1, gates=[0.9, 0.1],
+        decoder_heads=4, dropout=0.0, gates=[0.9, 0.1],
     )
     if args.small:
         c |= dict(width=192, heads=3, projection=384, embed=384, states=384, depth=4, taps=[0, 1, 2, 3], channels=64, hidden=64)
@@ -516,22 +516,27 @@ def speed(args):
     description = (torch.randn(b, 20, c["states"]), torch.ones(b, 20), torch.randn(b, c["embed"]), [True] * b, list(range(b)))
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=1e-4)
     steps, infer = [], []
+    before = time.process_time()
     for _ in range(args.steps):
         start = time.perf_counter()
         optimizer.zero_grad()
         sum(losses(net(optical, sar, [[1, 1]] * b, classes, description), labels).values()).backward()
         optimizer.step()
         steps.append(time.perf_counter() - start)
+    step_cpu = (time.process_time() - before) / args.steps
     net.eval()
+    before = time.process_time()
     with torch.no_grad():
         for _ in range(args.steps):
             start = time.perf_counter()
             out, scale, _, _ = net(optical, sar, [[1, 1]] * b, classes, description)
             resize(out, (args.side, args.side)).argmax(1)
             infer.append(time.perf_counter() - start)
+    inference_cpu = (time.process_time() - before) / args.steps
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     parameters = sum(p.numel() for p in net.parameters())
-    print(json.dumps(dict(step=min(steps), inference=min(infer), peak_mib=peak, parameters=parameters, threads=args.threads)))
+    seconds = dict(step=min(steps), step_cpu=step_cpu, inference=min(infer), inference_cpu=inference_cpu)
+    print(json.dumps(dict(seconds, peak_mib=peak, parameters=parameters)))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ pub(crate) struct ExtraValues {
     pub thumbnails: Vec<Option<Vec<u8>>>,
 }
 
-fn bbox_fields() -> Fields {
+pub(crate) fn bbox_fields() -> Fields {
     ["xmin", "ymin", "xmax", "ymax"].map(|n| Field::new(n, DataType::Float64, false)).to_vec().into()
 }
 

@@ -38,6 +38,7 @@ fn main() {
     let mut optimizer = FusedAdamConfig::new().with_decoupled_decay(1e-4).init();
     let labels: Vec<u8> = (0..batch * side * side).map(|k| (k * 7 / 31 % classes) as u8).collect();
     let mut step = f64::INFINITY;
+    let before = cpu_seconds();
     for _ in 0..steps {
         let start = Instant::now();
         let losses = Losses::of(answer(&network, &config, batch, side, classes, &device, false), &labels, (side, side));
@@ -45,7 +46,9 @@ fn main() {
         network = optimizer.step(1e-4, network, gradients);
         step = step.min(start.elapsed().as_secs_f64());
     }
+    let step_cpu = (cpu_seconds() - before) / steps as f64;
     let network = network.valid();
+    let before = cpu_seconds();
     let mut inference = f64::INFINITY;
     for _ in 0..steps {
         let start = Instant::now();
@@ -54,13 +57,21 @@ fn main() {
         std::hint::black_box(best.into_data());
         inference = inference.min(start.elapsed().as_secs_f64());
     }
+    let inference_cpu = (cpu_seconds() - before) / steps as f64;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
     println!(
-        "{{\"step\": {step}, \"inference\": {inference}, \"peak_mib\": {}, \"parameters\": {}}}",
+        "{{\"step\": {step}, \"step_cpu\": {step_cpu}, \"inference\": {inference}, \"inference_cpu\": {inference_cpu}, \"peak_mib\": {}, \"parameters\": {}}}",
         peak.map_or(0.0, |kb| kb / 1024.0),
         network.num_params()
     );
+}
+
+/// Seconds of processor time of all threads, user and system, in hundredths.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    after_name.split_whitespace().skip(11).take(2).filter_map(|v| v.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 fn answer(

@@ -1,8 +1,13 @@
 //! First weights from a seed.
 
-use burn::module::{ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
 use rand::{Rng, RngExt};
+
+/// `module` with its convolutions and linear layers drawn from `rng` as PyTorch does: uniform in ±1/√(fan in). Other parameters keep theirs.
+pub fn first_weights<M: Module>(module: M, rng: impl Rng) -> M {
+    module.map(&mut Uniform::new(rng))
+}
 
 /// Draws weights and biases of convolutions and linear layers as PyTorch does: uniform in ±1/√(fan in). Other parameters keep theirs.
 pub(crate) struct Uniform<R: Rng> {

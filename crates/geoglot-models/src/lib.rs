@@ -18,7 +18,7 @@
 mod error;
 pub mod geolangbind;
 pub mod hub;
-mod initial;
+pub mod initial;
 pub mod llm;
 pub mod mmlgnet;
 pub mod segmentation;

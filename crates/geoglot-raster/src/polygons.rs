@@ -125,13 +125,33 @@ fn twice_area(ring: &[(usize, usize)]) -> i64 {
     ring.windows(2).map(|w| w[0].0 as i64 * w[1].1 as i64 - w[1].0 as i64 * w[0].1 as i64).sum()
 }
 
-/// Writes the regions of a class map as GeoJSON (RFC 7946): longitude and latitude where the grid has a reference system, else map
-/// coordinates. Properties: `id`, `class`, `color`, `pixels`. Regions of fewer than `least` pixels are left out. Returns how many were
-/// written.
+/// A region as a polygon on the map.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassPolygon {
+    /// Class id.
+    pub id: u16,
+    /// Class name.
+    pub class: String,
+    /// Its colour, `#rrggbb`.
+    pub color: String,
+    /// Number of pixels.
+    pub pixels: usize,
+    /// Closed rings, the outline first and counter-clockwise, then the holes: longitude and latitude where the grid has a reference system,
+    /// else map coordinates.
+    pub rings: Vec<Vec<[f64; 2]>>,
+}
+
+/// The regions of a class map as polygons; those of fewer than `least` pixels are left out. `path` is named in messages.
 ///
 /// # Errors
-/// [`Error::Align`] for a reference system that cannot be reprojected; a file that cannot be written.
-pub fn write_geojson(path: &Path, ids: ArrayView2<u16>, grid: &Grid, legend: &Legend, least: usize) -> Result<usize> {
+/// [`Error::Align`] for a reference system that cannot be reprojected.
+pub fn class_polygons(
+    path: &Path,
+    ids: ArrayView2<u16>,
+    grid: &Grid,
+    legend: &Legend,
+    least: usize,
+) -> Result<Vec<ClassPolygon>> {
     let places = match &grid.crs {
         Some(_) => Some(Footprints::new(path, grid)?),
         None => None,
@@ -145,35 +165,55 @@ pub fn write_geojson(path: &Path, ids: ArrayView2<u16>, grid: &Grid, legend: &Le
             }
         }
     };
-    let mut written = 0;
-    let mut lines: Vec<String> = Vec::new();
+    let mut polygons = Vec::new();
     for region in regions(ids, legend.unlabelled).into_iter().filter(|r| r.pixels >= least) {
         let Some(index) = legend.index_of(region.id) else { continue };
-        let mut rings = Vec::with_capacity(region.rings.len());
-        for ring in &region.rings {
-            // Clockwise on the image is clockwise on a north-up map; outlines run the other way in GeoJSON.
-            let corners = ring.iter().rev().map(|c| position(*c)).collect::<Result<Vec<_>>>()?;
-            let corners = corners.iter().map(|[x, y]| format!("[{x:.8},{y:.8}]")).collect::<Vec<_>>().join(",");
-            rings.push(format!("[{corners}]"));
-        }
+        // Clockwise on the image is clockwise on a north-up map; outlines run the other way in GeoJSON.
+        let ring = |ring: &Vec<(usize, usize)>| ring.iter().rev().map(|c| position(*c)).collect::<Result<Vec<_>>>();
+        let rings = region.rings.iter().map(ring).collect::<Result<Vec<_>>>()?;
         let [r, g, b] = legend.color(index);
-        let name = legend.classes[index].name.replace('\\', "\\\\").replace('"', "\\\"");
-        lines.push(format!(
-            "{{\"type\":\"Feature\",\"properties\":{{\"id\":{},\"class\":\"{name}\",\"color\":\"#{r:02x}{g:02x}{b:02x}\",\"pixels\":{}}},\
-             \"geometry\":{{\"type\":\"Polygon\",\"coordinates\":[{}]}}}}",
-            region.id,
-            region.pixels,
-            rings.join(",")
-        ));
-        written += 1;
+        polygons.push(ClassPolygon {
+            id: region.id,
+            class: legend.classes[index].name.clone(),
+            color: format!("#{r:02x}{g:02x}{b:02x}"),
+            pixels: region.pixels,
+            rings,
+        });
     }
+    Ok(polygons)
+}
+
+/// Writes polygons as GeoJSON (RFC 7946). Properties: `id`, `class`, `color`, `pixels`.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_geojson(path: &Path, polygons: &[ClassPolygon]) -> Result<()> {
+    let line = |p: &ClassPolygon| {
+        let name = p.class.replace('\\', "\\\\").replace('"', "\\\"");
+        let ring = |ring: &Vec<[f64; 2]>| {
+            let corners = ring.iter().map(|[x, y]| format!("[{x:.8},{y:.8}]")).collect::<Vec<_>>().join(",");
+            format!("[{corners}]")
+        };
+        format!(
+            "{{\"type\":\"Feature\",\"properties\":{{\"id\":{},\"class\":\"{name}\",\"color\":\"{}\",\"pixels\":{}}},\
+             \"geometry\":{{\"type\":\"Polygon\",\"coordinates\":[{}]}}}}",
+            p.id,
+            p.color,
+            p.pixels,
+            p.rings.iter().map(ring).collect::<Vec<_>>().join(",")
+        )
+    };
     atomic::write_with(path, |file| {
         file.write_all(b"{\"type\":\"FeatureCollection\",\"features\":[\n")?;
-        file.write_all(lines.join(",\n").as_bytes())?;
+        for (k, polygon) in polygons.iter().enumerate() {
+            if k > 0 {
+                file.write_all(b",\n")?;
+            }
+            file.write_all(line(polygon).as_bytes())?;
+        }
         file.write_all(b"\n]}\n")
     })
-    .map_err(Error::from)?;
-    Ok(written)
+    .map_err(Error::from)
 }
 
 #[cfg(test)]
@@ -218,9 +258,10 @@ mod tests {
             height: 1,
         };
         let legend = Legend::from_names(["say \"water\"", "wood"]).unwrap();
-        let n = write_geojson(&path, array![[1, 2]].view(), &grid, &legend, 1).unwrap();
+        let of = |least| class_polygons(&path, array![[1, 2]].view(), &grid, &legend, least).unwrap();
+        write_geojson(&path, &of(1)).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(n == 2 && text.contains("9.00000000,45.") && text.contains("say \\\"water\\\""), "{text}");
-        assert_eq!(write_geojson(&path, array![[1, 2]].view(), &grid, &legend, 2).unwrap(), 0);
+        assert!(of(1).len() == 2 && text.contains("9.00000000,45.") && text.contains("say \\\"water\\\""), "{text}");
+        assert!(of(2).is_empty());
     }
 }

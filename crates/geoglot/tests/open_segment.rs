@@ -4,14 +4,15 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use geoglot::core::{Affine, Crs, Grid, Legend, Registry, RunManifest, Unit};
+use geoglot::data::Symmetry;
 use geoglot::data::synth::{SynthConfig, generate, write};
 use geoglot::raster::{OpenOptions, RasterSpec, RasterWriter, SampleType, Scene, SceneArg};
 use geoglot::train::Silent;
-use geoglot::train::open_segmentation::OpenRecipe;
+use geoglot::train::open_segmentation::{Draw, OpenRecipe, Pairs};
 use geoglot::workflow::fold::FoldPlace;
 use geoglot::workflow::open_segment::{
-    PairScene, SegmentRequest, TextWords, class_words, evaluate, is_open_model, misregistration, prepare, segment,
-    train_fold,
+    AblationRequest, PairScene, Prepared, SegmentRequest, TextWords, TileSet, ablate, class_words, evaluate,
+    is_open_model, misregistration, prepare, segment, train_fold, variants,
 };
 use ndarray::{Array2, Array3, s};
 
@@ -79,6 +80,61 @@ fn ids(path: &Path) -> Array2<u16> {
     tile.data.slice(s![0, .., ..]).mapv(|v| v as u16)
 }
 
+/// The raster at `from` with every `step`-th pixel in pixels as much larger, its values changed.
+fn rewritten(from: &Path, to: &Path, step: usize, change: impl Fn(f32) -> f32) {
+    let scene = Scene::open(&[SceneArg::new(from)], Registry::builtin(), OpenOptions::default()).unwrap();
+    let source = scene.inputs()[0].source();
+    let names: Vec<String> = source.bands().iter().map(|b| b.name.clone()).collect();
+    let all: Vec<usize> = (0..names.len()).collect();
+    let data = source.read_stored(&all, scene.grid().window()).unwrap().data;
+    let data = data.slice(s![.., ..;step, ..;step]).mapv(&change);
+    let Affine { x0, y0, dx, dy, .. } = scene.grid().transform;
+    let transform = Affine::north_up(x0, y0, step as f64 * dx, -(step as f64) * dy);
+    let grid = Grid { transform, width: data.dim().2, height: data.dim().1, ..scene.grid().clone() };
+    let mut writer = RasterWriter::create(to, &grid, RasterSpec::values(SampleType::F32, names, None)).unwrap();
+    writer.write(grid.window(), data.view(), None).unwrap();
+    writer.finish().unwrap();
+}
+
+#[test]
+fn variants_are_compared_over_seeds_and_skies() {
+    let folder = tempfile::tempdir().unwrap();
+    synthetic(folder.path());
+    let mut recipe = recipe(folder.path(), "");
+    recipe.train.epochs = 1;
+    recipe.baseline.unet = 4;
+    recipe.data.root = Some(".".into());
+    recipe.data.covers = [("the same sky".to_owned(), ".".to_owned())].into();
+    recipe.data.lift = vec![2.0];
+    let all = variants(&recipe);
+    let names: Vec<&str> = all.iter().map(|v| v.name.as_str()).collect();
+    assert_eq!(names[..3], ["whole network", "optical alone", "SAR alone"]);
+    assert!(names.contains(&"no fusion network (table 4)") && names.contains(&"no text (table 5, A)"), "{names:?}");
+    let wanted = ["whole network", "as published", "U-Net", "random forest"];
+    let some: Vec<_> = all.into_iter().filter(|v| wanted.contains(&v.name.as_str())).collect();
+    assert_eq!(some.len(), 4);
+    let device = Device::flex();
+    let request = |resume| AblationRequest { recipe: &recipe, variants: &some, seeds: 2, resume, device: &device };
+    let out = folder.path().join("ablation");
+    let mut run = RunManifest::start("ablate");
+    let table = ablate(&request(false), &out, &mut run, |_| Box::new(Silent)).unwrap();
+    let at = |name: &str| table.columns.iter().position(|c| c.contains(name)).unwrap();
+    let (whole, published) = (&table.rows[0], &table.rows[1]);
+    for run in table.rows.iter().flat_map(|r| &r.runs) {
+        assert_eq!(run.figures[at("the same sky")], run.figures[1]);
+    }
+    assert_ne!(whole.runs[0].model, whole.runs[1].model);
+    // A fixed head cannot name a class it never saw, nor be asked in other words.
+    assert_eq!(published.figures[at("of held-out classes")].unwrap().value, 0.0);
+    assert!(published.figures[at("in synonyms")].is_none() && whole.figures[at("in synonyms")].is_some());
+    assert_eq!(whole.figures[at("of seen classes, held-out ones lifted by 2")].unwrap().value, 0.0);
+    assert!(whole.figures[at("of held-out classes, held-out ones lifted by 2")].unwrap().value > 0.0);
+    assert!(whole.differences.is_empty() && published.differences[0].is_some());
+    let kept = ablate(&request(true), &out, &mut run, |_| panic!("nothing is trained again")).unwrap();
+    assert_eq!(kept, table);
+    assert!(out.join("ablation.txt").is_file() && table.text().contains("points against whole network"));
+}
+
 #[test]
 fn scenes_are_learned_and_segmented_in_any_words() {
     let folder = tempfile::tempdir().unwrap();
@@ -116,9 +172,31 @@ fn scenes_are_learned_and_segmented_in_any_words() {
     let mask = ids(&out("mask.tif"));
     segment(&model, both(), &asked, &out("again.tif"), &device, |_, _| {}).unwrap();
     assert_eq!(ids(&out("again.tif")), mask);
-    let others = SegmentRequest { classes: class_words("grass; water").unwrap(), ..asked.clone() };
-    segment(&model, both(), &others, &out("others.tif"), &device, |_, _| {}).unwrap();
+    let parquet = Some((out("others.parquet"), 1));
+    let others = SegmentRequest { classes: class_words("grass; water").unwrap(), polygons: parquet, ..asked.clone() };
+    let named = segment(&model, both(), &others, &out("others.tif"), &device, |_, _| {}).unwrap();
+    assert!(named.polygons > 0 && std::fs::read(out("others.parquet")).unwrap().starts_with(b"PAR1"));
     assert_eq!(std::fs::read_dir(out("cache")).unwrap().count(), kept);
+
+    // SAR of 20 m is brought onto the optical grid. An optical image that is all clouds, masked, is as good as none.
+    let coarse = folder.path().join("coarse.tif");
+    rewritten(&sar, &coarse, 2, |v| v);
+    let apart = open(&[("optical", &optical, "sentinel-2-l2a"), ("sar", &coarse, "sentinel-1-rtc")]);
+    let own = SegmentRequest::default();
+    let found = segment(&model, apart, &own, &out("apart.tif"), &device, |_, _| {}).unwrap();
+    assert_eq!((ids(&out("apart.tif")).dim(), found.unlabelled), ((96, 96), 0));
+    let cloudy = folder.path().join("cloudy.tif");
+    rewritten(&optical, &cloudy, 1, |_| f32::NAN);
+    let hidden = open(&[("optical", &cloudy, "sentinel-2-l2a"), ("sar", &sar, "sentinel-1-rtc")]);
+    let found = segment(&model, hidden, &own, &out("hidden.tif"), &device, |_, _| {}).unwrap();
+    assert_eq!(found.unlabelled, 0);
+    segment(&model, open(&[("sar", &sar, "sentinel-1-rtc")]), &own, &out("radar.tif"), &device, |_, _| {}).unwrap();
+    assert_eq!(ids(&out("hidden.tif")), ids(&out("radar.tif")));
+
+    // Lifted far enough, classes that were never trained take everything.
+    let lifted = SegmentRequest { classes: class_words("water; gravel pit").unwrap(), lift: 2.0, ..own.clone() };
+    let found = segment(&model, both(), &lifted, &out("lifted.tif"), &device, |_, _| {}).unwrap();
+    assert_eq!(found.counts, [0, 96 * 96]);
 
     // One modality is enough; a high threshold leaves only background; 200 classes are asked for at once.
     let alone = open(&[("sar", &sar, "sentinel-1-rtc")]);
@@ -137,6 +215,7 @@ fn an_evaluation_tells_seen_classes_from_held_out_ones() {
     synthetic(folder.path());
     let (device, out) = (Device::flex(), folder.path().join("report"));
     let recipe = OpenRecipe {
+        baseline: geoglot::train::open_segmentation::BaselineSection { unet: 4 },
         train: geoglot::train::open_segmentation::OpenOptions { epochs: 1, ..recipe(folder.path(), "").train },
         ..recipe(folder.path(), "")
     };
@@ -145,7 +224,9 @@ fn an_evaluation_tells_seen_classes_from_held_out_ones() {
     let mut run = RunManifest::start("evaluate");
     let done = evaluate(&recipe, &prepared, &words, &out, false, &device, &mut run, |_| Box::new(Silent)).unwrap();
     let names: Vec<&str> = done.report.methods.iter().map(|m| m.name.as_str()).collect();
-    assert!(names.iter().any(|n| n.contains("synonyms")) && names.contains(&"random forest"), "{names:?}");
+    for name in ["synonyms", "random forest", "U-Net"] {
+        assert!(names.iter().any(|n| n.contains(name)), "{names:?}");
+    }
     for name in ["mIoU of seen classes", "mIoU of held-out classes"] {
         assert!(done.report.facts.keys().any(|k| k.starts_with(name)), "{name}");
     }
@@ -198,6 +279,26 @@ const FOLDERS: &str = "kind = \"open-segmentation\"\nname = \"f\"\n[data]\nlegen
 const LEGEND: &str =
     "[[class]]\nid = 1\nname = \"meadow\"\n[[class]]\nid = 2\nname = \"water\"\n[[class]]\nid = 3\nname = \"road\"\n";
 
+/// Optical, SAR and labels of a tile tell the same classes, however the tile is shifted and turned.
+fn turned_alike(prepared: &Prepared) {
+    let cards = prepared.cards(0, [true; 2]).unwrap();
+    let tiles = TileSet::new(prepared, 0, &cards, (16, 8));
+    let turns = Symmetry::all();
+    let mut different = 0;
+    for (i, &turn) in tiles.with(&prepared.folds[0].train).iter().zip(turns.iter().cycle()) {
+        let shift = [0.7, -0.9];
+        let pair = tiles.train(*i, Draw { shift, turn }).unwrap();
+        for (m, first) in [(0, 0.0), (1, 3.0)] {
+            let (card, image) = (cards[m].as_ref().unwrap(), pair.images[m].as_ref().unwrap());
+            let told =
+                image.slice(s![0, .., ..]).mapv(|v| ((v * card.spread[0] + card.center[0] - first + 0.5) / 10.0) as u8);
+            assert_eq!(told.into_raw_vec_and_offset().0, pair.labels, "{turn:?}");
+        }
+        different += usize::from(pair != tiles.train(*i, Draw::none()).unwrap());
+    }
+    assert!(different > 0);
+}
+
 #[test]
 fn folders_of_images_labels_and_texts_train() {
     let folder = tempfile::tempdir().unwrap();
@@ -216,6 +317,7 @@ fn folders_of_images_labels_and_texts_train() {
     let place = FoldPlace { folder: &model, resume: false };
     let trained = train_fold(&recipe, &prepared, &words, 0, place, &device, &mut Silent).unwrap();
     assert!(trained.history.iter().all(|e| e.loss.is_finite() && e.validation_miou.is_some()));
+    turned_alike(&prepared);
 
     let text = format!("{FOLDERS}{NETWORK}");
     let wrong = OpenRecipe::parse(&text, "f", folder.path().to_owned(), &["data.hold_out=[\"ice\"]".into()]).unwrap();
@@ -227,6 +329,39 @@ fn folders_of_images_labels_and_texts_train() {
     std::fs::write(folder.path().join("legend.toml"), LEGEND).unwrap();
     std::fs::remove_file(folder.path().join("ann/2.tif")).unwrap();
     assert!(format!("{:#}", prepare(&recipe).unwrap_err()).contains("no label raster called 2"));
+}
+
+/// Folders as YESeg-OPT-SAR has them: optical, SAR and labels apart, in subfolders.
+#[test]
+fn folders_of_optical_and_sar_apart_train() {
+    let folder = tempfile::tempdir().unwrap();
+    folders(folder.path());
+    for k in 0..6 {
+        let image = folder.path().join(format!("img_optical_sar/{k}.tif"));
+        let scene = Scene::open(&[SceneArg::new(&image)], Registry::builtin(), OpenOptions::default()).unwrap();
+        let data = scene.inputs()[0].source().read_stored(&[0, 1, 2, 3], scene.grid().window()).unwrap().data;
+        let part = format!("{}/{k}.tif", k % 2);
+        raster(&folder.path().join("optical").join(&part), &data.slice(s![..3, .., ..]).to_owned(), &["r", "g", "b"]);
+        raster(&folder.path().join("sar").join(&part), &data.slice(s![3.., .., ..]).to_owned(), &["sar"]);
+        let labels = folder.path().join("label").join(&part);
+        std::fs::create_dir_all(labels.parent().unwrap()).unwrap();
+        std::fs::copy(folder.path().join(format!("ann/{k}.tif")), labels).unwrap();
+    }
+    std::fs::remove_file(folder.path().join("sar/0/4.tif")).unwrap();
+    std::fs::write(folder.path().join("legend.toml"), LEGEND).unwrap();
+    let text = FOLDERS.replace(
+        "images = \"img_optical_sar\"\nlabels = \"ann\"\ntexts = \"txt\"",
+        "optical = \"optical\"\nsar = \"sar\"\nlabels = \"label\"",
+    );
+    let recipe = OpenRecipe::parse(&format!("{text}{NETWORK}"), "f", folder.path().to_owned(), &[]).unwrap();
+    let (device, prepared) = (Device::flex(), prepare(&recipe).unwrap());
+    assert_eq!(prepared.len(), 6);
+    let words = TextWords::new(&recipe, &prepared, &device).unwrap();
+    let model = folder.path().join("model");
+    let place = FoldPlace { folder: &model, resume: false };
+    let trained = train_fold(&recipe, &prepared, &words, 0, place, &device, &mut Silent).unwrap();
+    let bands = |m: usize| trained.model.card.inputs[m].as_ref().map(|i| i.bands.len());
+    assert_eq!([bands(0), bands(1)], [Some(3), Some(1)], "one image lacks its SAR and trains all the same");
 }
 
 #[test]

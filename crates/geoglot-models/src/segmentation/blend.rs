@@ -130,14 +130,14 @@ impl Strip {
 }
 
 /// A tile's first column, its scores [K, tile, tile] and where it has data.
-pub(crate) type Scored = (usize, Array3<f32>, Array2<bool>);
+pub type Scored = (usize, Array3<f32>, Array2<bool>);
 
 /// Goes over a scene of `size` (rows, columns) in square tiles and hands out every pixel once, in blocks of `classes` layers. `score` gets a
 /// first row and first columns; overlapping tiles are averaged with weights that fall along half a cosine to nearly zero at their borders.
 ///
 /// # Errors
 /// What `score` and `done` say; [`Error::Input`] for a stride of 0 or above the tile's side.
-pub(crate) fn sweep<E: From<Error>>(
+pub fn sweep<E: From<Error>>(
     (tile, classes): (usize, usize),
     (height, width): (usize, usize),
     options: &PredictOptions,

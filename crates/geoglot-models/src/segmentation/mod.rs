@@ -14,8 +14,7 @@ mod published;
 mod segmenter;
 mod taps;
 
-pub use blend::{Block, PredictOptions, TileReader};
-pub(crate) use blend::{Scored, sweep};
+pub use blend::{Block, PredictOptions, Scored, TileReader, sweep};
 pub use card::{InputBand, SegmenterCard, load_segmenter_card, save_segmenter};
 pub use published::load_published_head;
 pub use segmenter::{Segmenter, initial_head};

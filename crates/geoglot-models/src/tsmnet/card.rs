@@ -24,10 +24,22 @@ pub const INPUTS: [&str; 2] = ["optical", "sar"];
 pub struct InputCard {
     /// Bands in the network's order.
     pub bands: Vec<Band>,
-    /// Mean of each band over the training pixels.
-    pub mean: Vec<f32>,
-    /// Standard deviation of each band over the training pixels.
-    pub std: Vec<f32>,
+    /// Median of each band over the training pixels.
+    pub center: Vec<f32>,
+    /// 1.4826 times the median distance of the training pixels to it: the standard deviation of a normal distribution, which clouds leave alone.
+    pub spread: Vec<f32>,
+}
+
+/// Spreads from the centre beyond which values are compressed.
+const FAR: f32 = 3.0;
+
+impl InputCard {
+    /// A band's value as the network sees it: distance to the centre in spreads, logarithmic beyond three, so that clouds are bright without
+    /// leaving land no room.
+    pub fn scaled(&self, band: usize, value: f32) -> f32 {
+        let x = (value - self.center[band]) / self.spread[band];
+        if x.abs() <= FAR { x } else { x.signum() * (FAR + (x.abs() - FAR).ln_1p()) }
+    }
 }
 
 /// The text tower of a network.
@@ -97,7 +109,7 @@ impl TsmNetCard {
         }
         for (k, has) in card.network.modality.has().into_iter().enumerate() {
             let bands = card.network.bands[k];
-            let whole = |c: &InputCard| [c.bands.len(), c.mean.len(), c.std.len()] == [bands; 3];
+            let whole = |c: &InputCard| [c.bands.len(), c.center.len(), c.spread.len()] == [bands; 3];
             if has && !card.inputs[k].as_ref().is_some_and(whole) {
                 return Err(fail(format!(
                     "the input `{}` does not have {bands} bands with mean and deviation; the file was changed or is damaged",
@@ -143,4 +155,19 @@ pub fn load_card(folder: &Path) -> Result<TsmNetCard> {
     let path = folder.join(CARD);
     let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
     TsmNetCard::parse(&bytes, &path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_near_the_centre_are_linear_and_clouds_are_compressed() {
+        let card = InputCard { bands: vec![Band::named("B02")], center: vec![0.08], spread: vec![0.04] };
+        assert!((card.scaled(0, 0.16) - 2.0).abs() < 1e-5 && (card.scaled(0, 0.0) + 2.0).abs() < 1e-5);
+        let (edge, beyond, cloud) = (card.scaled(0, 0.2), card.scaled(0, 0.2001), card.scaled(0, 0.78));
+        assert!((edge - 3.0).abs() < 1e-5 && beyond > edge && beyond < 3.01, "no jump: {edge} {beyond}");
+        assert!(cloud > beyond && cloud < 7.0, "{cloud}");
+        assert_eq!(card.scaled(0, -0.62), -card.scaled(0, 0.78));
+    }
 }

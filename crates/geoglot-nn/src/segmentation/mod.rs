@@ -8,6 +8,8 @@
 //! 3. a 1×1 convolution gives logits `[B, K, 4h, 4w]`, which [`resize`] brings to the labels' grid;
 //! 4. in training, [`FcnHead`] gives further logits from the third map alone.
 //!
+//! [`UNet`] is the plain network that others are compared with.
+//!
 //! Everything resizes by small matrices ([`resize`], [`adaptive_pool`]): differentiable on every backend, and the same numbers as
 //! PyTorch's `interpolate(align_corners=False)` and `adaptive_avg_pool2d`.
 
@@ -16,6 +18,7 @@ mod fcn;
 mod loss;
 mod pyramid;
 mod resize;
+mod unet;
 mod upernet;
 
 pub use conv_norm::ConvNorm;
@@ -23,4 +26,5 @@ pub use fcn::FcnHead;
 pub use loss::{IGNORE, pixel_cross_entropy};
 pub use pyramid::FeaturePyramid;
 pub use resize::{adaptive_pool, resize};
+pub use unet::{DoubleConv, UNet};
 pub use upernet::{Dropped, PixelBranch, Seen, UperHead, UperNet, UperNetConfig, image_for};

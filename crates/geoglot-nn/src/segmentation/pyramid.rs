@@ -46,7 +46,7 @@ impl FeaturePyramid {
 }
 
 /// A transposed convolution of kernel and stride 2: its outputs do not overlap, so that it is one matrix product.
-fn doubled(layer: &ConvTranspose2d, x: Tensor<4>) -> Tensor<4> {
+pub(super) fn doubled(layer: &ConvTranspose2d, x: Tensor<4>) -> Tensor<4> {
     let [b, c, h, w] = x.dims();
     let f = layer.channels[1];
     let weight = layer.weight.val().reshape([c, f * 4]);

@@ -8,19 +8,19 @@ use std::time::Instant;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use geoglot_core::Seeds;
 use geoglot_data::{BatchSampler, Symmetry};
-use geoglot_models::text::PromptEncoder;
 use geoglot_models::tsmnet::{Answer, Losses, Modality, Told, TsmNet};
 use geoglot_nn::multimodal::{Masks, no_masks};
 use geoglot_nn::ops::adam::FusedAdamConfig;
-use geoglot_nn::segmentation::{IGNORE, resize};
+use geoglot_nn::segmentation::resize;
 use indexmap::IndexMap;
-use ndarray::{Array2, Array3};
-use rand::{Rng, RngExt};
+use rand::RngExt;
 
-use super::recipe::OpenOptions;
+use super::answer::{answer, class_texts, count, drop_units, leave_out, scores};
+use super::pairs::{ClassTexts, OpenData, Pair, check};
+use super::sections::OpenOptions;
 use crate::checkpoint::{Checkpoint, State};
 use crate::flat::{flatten, number_parameters, unflatten};
 use crate::history::{self, EpochRecord};
@@ -29,90 +29,6 @@ use crate::segmentation::SegmentError;
 use crate::{Ended, Error, Observer, RunFolder, tfevents};
 
 type Result<T> = std::result::Result<T, SegmentError>;
-
-/// Validation looks at most at this many tiles, evenly spaced.
-const VALIDATION: usize = 200;
-
-/// How a tile is changed in training: optical, SAR and labels alike.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Draw {
-    /// Rows and columns that the tile is moved by, −1 to 1 of what its source allows.
-    pub shift: [f32; 2],
-    /// Flip or quarter turn.
-    pub turn: Symmetry,
-}
-
-impl Draw {
-    /// The tile as it is.
-    pub fn none() -> Self {
-        Self { shift: [0.0; 2], turn: Symmetry::all()[0] }
-    }
-}
-
-/// A tile of a pair of images.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Pair {
-    /// Optical and SAR values as the network sees them, [C, side, side], 0 without data; `None` where the whole tile has none.
-    pub images: [Option<Array3<f32>>; 2],
-    /// Class position of every pixel, row by row; 255 where it does not count.
-    pub labels: Vec<u8>,
-}
-
-/// Gives tiles.
-pub trait Pairs: Sync {
-    /// Side of a tile in pixels.
-    fn side(&self) -> usize;
-
-    /// Tile `i`, changed by `draw`, with its training labels.
-    ///
-    /// # Errors
-    /// Damaged files.
-    fn train(&self, i: usize, draw: Draw) -> std::result::Result<Pair, Box<dyn std::error::Error + Send + Sync>>;
-
-    /// Tile `i` as it is, with its validation labels.
-    ///
-    /// # Errors
-    /// Damaged files.
-    fn validation(&self, i: usize) -> std::result::Result<Pair, Box<dyn std::error::Error + Send + Sync>>;
-}
-
-/// Class texts of the training classes.
-#[derive(Debug, Clone)]
-pub enum ClassTexts {
-    /// None: a head of fixed logits.
-    None,
-    /// Vectors of a frozen text tower, [K, D].
-    Fixed(Array2<f32>),
-    /// Words that a frozen text tower reads behind learned contexts.
-    Prompted(Box<PromptEncoder>),
-}
-
-/// Descriptions of tiles.
-#[derive(Debug, Clone, Default)]
-pub struct Descriptions {
-    /// Each text once.
-    pub texts: Vec<Told>,
-    /// For each tile of the training set the text of its image.
-    pub train: Vec<Option<usize>>,
-    /// For each tile of the validation set.
-    pub validation: Vec<Option<usize>>,
-}
-
-/// What a network is trained on.
-pub struct OpenData<'a> {
-    /// The tiles.
-    pub pairs: &'a dyn Pairs,
-    /// Tiles to learn from.
-    pub train: &'a [usize],
-    /// Tiles that choose the epoch; empty for none.
-    pub validation: &'a [usize],
-    /// Number of training classes K.
-    pub classes: usize,
-    /// Their words.
-    pub texts: &'a ClassTexts,
-    /// Descriptions, `train` and `validation` as long as the tiles.
-    pub descriptions: &'a Descriptions,
-}
 
 /// A trained network.
 #[derive(Debug)]
@@ -125,29 +41,6 @@ pub struct OpenNetwork {
     pub best_epoch: usize,
     /// How training ended.
     pub ended: Ended,
-}
-
-fn check(data: &OpenData<'_>) -> Result<()> {
-    let wrong = |problem: String| Err(SegmentError::Input(problem));
-    if data.train.len() < 2 {
-        return wrong(format!(
-            "{} tiles hold training labels and at least 2 are needed; make model.tile or model.stride smaller, or label more",
-            data.train.len()
-        ));
-    }
-    let d = data.descriptions;
-    if d.train.len() != data.train.len() || d.validation.len() != data.validation.len() {
-        return wrong("descriptions and tiles differ in number".into());
-    }
-    let texts = match data.texts {
-        ClassTexts::None => data.classes,
-        ClassTexts::Fixed(features) => features.nrows(),
-        ClassTexts::Prompted(encoder) => encoder.len(),
-    };
-    if texts != data.classes {
-        return wrong(format!("{texts} class texts for {} classes", data.classes));
-    }
-    Ok(())
 }
 
 /// Trains `start`.
@@ -165,9 +58,7 @@ pub fn fit_network(
     check(data)?;
     let autodiff = device.clone().autodiff();
     let seeds = Seeds::new(options.seed);
-    let batch = options.batch.min(data.train.len());
-    let sampler = BatchSampler::new(data.train.len(), batch, seeds.value("batches"))?;
-    let per_epoch = (data.train.len() / batch).max(1);
+    let (sampler, per_epoch) = data.batches(options, seeds.value("batches"))?;
     // Weights moved to another device would not be leaves of a graph; those of a network made there are.
     let network = number_parameters(unflatten(start.config().init(&autodiff), &flatten(&start)));
     let adam = FusedAdamConfig::new().with_decoupled_decay(options.weight_decay);
@@ -312,14 +203,7 @@ impl Run {
         let mut sums: IndexMap<String, f64> = IndexMap::new();
         let mut total = 0.0;
         for (number, batch) in sampler.epoch(epoch).iter().take(self.per_epoch).enumerate() {
-            let mut pairs = Vec::with_capacity(batch.len());
-            for &k in batch {
-                let draw = match options.augment {
-                    true => Draw { shift: [0, 1].map(|_| chance.random::<f32>() * 2.0 - 1.0), turn: turns[k] },
-                    false => Draw::none(),
-                };
-                pairs.push(data.pairs.train(data.train[k], draw).map_err(SegmentError::Tiles)?);
-            }
+            let mut pairs = data.draw(batch, &turns, options.augment, &mut chance)?;
             if config.modality == Modality::Both && options.modality_dropout > 0.0 {
                 pairs.iter_mut().for_each(|pair| leave_out(pair, options.modality_dropout, &mut chance));
             }
@@ -403,8 +287,7 @@ impl Run {
         };
         let texts = class_texts(&network, &texts, device);
         let side = data.pairs.side();
-        let step = data.validation.len().div_ceil(VALIDATION).max(1);
-        let which: Vec<usize> = (0..data.validation.len()).step_by(step).collect();
+        let which = data.looked_at();
         let mut counts = vec![0u64; classes * classes];
         for some in which.chunks(batch) {
             let mut pairs = Vec::with_capacity(some.len());
@@ -418,97 +301,8 @@ impl Run {
             };
             let answer = answer(&network, &pairs, side, texts.clone(), description.as_ref(), &mut no_masks, device);
             let values: Vec<f32> = resize(answer.map, (side, side)).into_data().iter::<f32>().collect();
-            for (pair, values) in pairs.iter().zip(values.chunks_exact(classes * side * side)) {
-                for (i, &truth) in pair.labels.iter().enumerate().filter(|(_, l)| **l != IGNORE) {
-                    let at = |k: usize| values[k * side * side + i];
-                    let best = (0..classes).max_by(|a, b| at(*a).total_cmp(&at(*b)));
-                    counts[usize::from(truth) * classes + best.unwrap_or(0)] += 1;
-                }
-            }
+            count(&mut counts, classes, &pairs, &values);
         }
         Ok(scores(&counts, classes))
     }
-}
-
-/// Overall accuracy and mIoU of a confusion matrix, truth in rows.
-fn scores(counts: &[u64], classes: usize) -> (f64, f64) {
-    let hit = |k: usize| counts[k * classes + k] as f64;
-    let all: u64 = counts.iter().sum();
-    let union = |k: usize| {
-        let row: u64 = counts[k * classes..(k + 1) * classes].iter().sum();
-        let column: u64 = counts.iter().skip(k).step_by(classes).sum();
-        (row + column) as f64 - hit(k)
-    };
-    let ious: Vec<f64> = (0..classes).filter(|&k| union(k) > 0.0).map(|k| hit(k) / union(k)).collect();
-    let oa = (0..classes).map(hit).sum::<f64>() / all.max(1) as f64;
-    (oa, ious.iter().sum::<f64>() / ious.len().max(1) as f64)
-}
-
-fn class_texts(network: &TsmNet, texts: &ClassTexts, device: &Device) -> Option<Tensor<2>> {
-    match texts {
-        ClassTexts::None => None,
-        ClassTexts::Fixed(features) => {
-            let values = features.iter().copied().collect::<Vec<f32>>();
-            Some(Tensor::from_data(TensorData::new(values, [features.nrows(), features.ncols()]), device))
-        }
-        ClassTexts::Prompted(encoder) => {
-            let contexts = network.contexts.as_ref()?.val();
-            let features = encoder.forward(contexts);
-            let length = features.clone().square().sum_dim(1).clamp_min(1e-24).sqrt();
-            Some(features / length)
-        }
-    }
-}
-
-/// The network's answer for tiles of `side` × `side` pixels; missing modalities are stood in for.
-fn answer(
-    network: &TsmNet,
-    pairs: &[Pair],
-    side: usize,
-    classes: Option<Tensor<2>>,
-    description: Option<&geoglot_nn::multimodal::Description>,
-    masks: &mut Masks<'_>,
-    device: &Device,
-) -> Answer {
-    let config = network.config();
-    let has = config.modality.has();
-    let branches = [&network.optical, &network.sar];
-    let present: Vec<[bool; 2]> = pairs.iter().map(|p| [0, 1].map(|m| has[m] && p.images[m].is_some())).collect();
-    let layers = [0, 1].map(|m| {
-        let branch = branches[m].as_ref()?;
-        // One that no image has is not encoded, as long as there is the other one.
-        let others = config.modality == Modality::Both && present.iter().any(|p| p[1 - m]);
-        if others && !present.iter().any(|p| p[m]) {
-            return None;
-        }
-        let c = config.bands[m];
-        let mut values = vec![0f32; pairs.len() * c * side * side];
-        for (pair, values) in pairs.iter().zip(values.chunks_exact_mut(c * side * side)) {
-            if let Some(image) = &pair.images[m] {
-                values.iter_mut().zip(image).for_each(|(v, x)| *v = *x);
-            }
-        }
-        let images = Tensor::from_data(TensorData::new(values, [pairs.len(), c, side, side]), device);
-        Some(branch.forward(images, config.taps, None))
-    });
-    network.answer(network.fuse(layers, &present), classes, description, masks)
-}
-
-/// Takes one of two modalities away from a share of images.
-fn leave_out(pair: &mut Pair, share: f64, chance: &mut impl Rng) {
-    let (leave, which) = (chance.random::<f64>() < share, usize::from(chance.random::<bool>()));
-    if leave && pair.images.iter().all(Option::is_some) {
-        pair.images[which] = None;
-    }
-}
-
-/// Factors of dropped units.
-fn drop_units(shape: [usize; 3], dropout: f64, chance: &mut impl Rng, device: &Device) -> Option<Tensor<3>> {
-    if dropout == 0.0 {
-        return None;
-    }
-    let keep = 1.0 - dropout;
-    let mut factor = || if chance.random::<f64>() < keep { (1.0 / keep) as f32 } else { 0.0 };
-    let values: Vec<f32> = (0..shape.iter().product()).map(|_| factor()).collect();
-    Some(Tensor::from_data(TensorData::new(values, shape), device))
 }

@@ -28,13 +28,11 @@ use std::path::{Path, PathBuf};
 
 use geoglot_core::small_file;
 use geoglot_data::datasets::Split;
-use geoglot_models::tsmnet::{Fusion, Modality, TextUse, TsmNetConfig, Variant, clip_like};
-use geoglot_nn::multimodal::ContextDecoderConfig;
-use geoglot_nn::vision::VitConfig;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::{Recipe, RecipeError, SceneSection, SplitSection, Templates, read};
+use super::sections::{NetworkSection, OpenOptions, TextSide};
+use crate::recipe::{Recipe, RecipeError, SceneSection, SplitSection, read};
 
 /// An experiment of open-vocabulary segmentation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,9 +59,27 @@ pub struct OpenRecipe {
     /// Training options.
     #[serde(default)]
     pub train: OpenOptions,
+    /// What `geoglot evaluate` compares with beside random forests.
+    #[serde(default, skip_serializing_if = "BaselineSection::is_none")]
+    pub baseline: BaselineSection,
     /// Folder of the recipe file, to which paths are relative.
     #[serde(skip)]
     pub folder: PathBuf,
+}
+
+/// A baseline trained on the same tiles.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BaselineSection {
+    /// Channels at the finest level of a U-Net on stacked optical and SAR; 0: none.
+    pub unet: usize,
+}
+
+impl BaselineSection {
+    /// No baseline asked for.
+    pub fn is_none(&self) -> bool {
+        self.unet == 0
+    }
 }
 
 /// Images, labels and descriptions.
@@ -87,12 +103,20 @@ pub struct OpenData {
     /// Other words for a class, asked for in evaluation in its place.
     #[serde(default)]
     pub synonyms: IndexMap<String, Vec<String>>,
+    /// What is added to the cosines of classes held out, in further rounds of asking: a network prefers what it was trained on (calibrated
+    /// stacking, Chao et al. 2016).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lift: Vec<f32>,
     /// Scenes with inputs named `optical` and `sar`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scene: Vec<SceneSection>,
     /// A description of a scene by its name: words, `file:PATH` of a text file, or of the `captions.jsonl` of a synthetic scene.
     #[serde(default)]
     pub descriptions: IndexMap<String, String>,
+    /// The same scenes under other skies: a name, and the folder that takes the place of `root`. `geoglot ablate` tests there, too, without
+    /// training again.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub covers: IndexMap<String, String>,
     /// Folders of images, labels and texts of the same names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub folders: Vec<FolderPairs>,
@@ -135,224 +159,6 @@ fn eight_hundred() -> usize {
     800
 }
 
-/// Where a tower comes from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Tower {
-    /// A published CLIP by name, folder or file, whose weights both towers begin with; none: fresh weights of the sizes below.
-    pub weights: Option<String>,
-    /// Patch width in pixels.
-    pub patch: usize,
-    /// Width of the tokens.
-    pub width: usize,
-    /// Blocks.
-    pub depth: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Width of the global and dense embedding; by default the class texts'.
-    pub projection: Option<usize>,
-}
-
-impl Default for Tower {
-    /// CLIP's ViT-B/16.
-    fn default() -> Self {
-        Self { weights: None, patch: 16, width: 768, depth: 12, heads: 12, projection: None }
-    }
-}
-
-/// The network.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NetworkSection {
-    /// `paper` or `published`.
-    pub variant: Variant,
-    /// `both`, `optical` or `sar`.
-    pub modality: Modality,
-    /// `cross`, or `mean` for the fusion switched off.
-    pub fusion: Fusion,
-    /// `both`, `classes`, `description` or `none`.
-    pub text: TextUse,
-    /// Side of a tile in pixels, a multiple of the towers' patch.
-    pub tile: usize,
-    /// Pixels from one training tile of a scene to the next; by default half a tile.
-    pub stride: Option<usize>,
-    /// The towers.
-    pub tower: Tower,
-    /// The four blocks tapped; by default those published for the depth.
-    pub taps: Option<[usize; 4]>,
-    /// Learnable contexts in front of class names; they need CLIP's text tower. By default 8 with it, 0 with others.
-    pub contexts: Option<usize>,
-    /// Channels of the feature pyramid network.
-    pub channels: usize,
-    /// Channels of the semantic head.
-    pub hidden: usize,
-    /// Attention heads of the fusion modules.
-    pub fusion_heads: usize,
-    /// Channels of the fusion's hidden layers are divided by this.
-    pub reduction: usize,
-    /// First factors of optical and SAR features.
-    pub gates: [f32; 2],
-    /// The context decoder.
-    pub decoder: ContextDecoderConfig,
-    /// Licence written beside the weights.
-    pub license: Option<String>,
-}
-
-impl Default for NetworkSection {
-    fn default() -> Self {
-        Self {
-            variant: Variant::default(),
-            modality: Modality::default(),
-            fusion: Fusion::default(),
-            text: TextUse::default(),
-            tile: 256,
-            stride: None,
-            tower: Tower::default(),
-            taps: None,
-            contexts: None,
-            channels: 256,
-            hidden: 128,
-            fusion_heads: 8,
-            reduction: 1,
-            gates: [0.9, 0.1],
-            decoder: ContextDecoderConfig::default(),
-            license: None,
-        }
-    }
-}
-
-impl NetworkSection {
-    /// The towers' shape without published weights, for class texts of width `embed`.
-    pub fn fresh_tower(&self, embed: usize) -> VitConfig {
-        let t = &self.tower;
-        let grid = (self.tile / t.patch.max(1)).max(1);
-        clip_like(t.patch, grid, t.width, t.depth, t.heads, t.projection.unwrap_or(embed))
-    }
-
-    /// The network's configuration on towers of the shape `tower`.
-    ///
-    /// # Errors
-    /// Too few blocks for taps.
-    pub fn network(
-        &self,
-        bands: [usize; 2],
-        tower: VitConfig,
-        (embed, states): (usize, usize),
-        contexts: (usize, usize),
-        classes: usize,
-    ) -> geoglot_models::Result<TsmNetConfig> {
-        let taps = match self.taps {
-            Some(taps) => taps,
-            None => geoglot_models::segmentation::default_taps(tower.depth)?,
-        };
-        Ok(TsmNetConfig {
-            variant: self.variant,
-            modality: self.modality,
-            fusion: self.fusion,
-            text: self.text,
-            contexts: contexts.0,
-            context_width: contexts.1,
-            classes,
-            channels: self.channels,
-            hidden: self.hidden,
-            fusion_heads: self.fusion_heads,
-            reduction: self.reduction,
-            gates: self.gates,
-            decoder: self.decoder,
-            ..TsmNetConfig::new(bands, tower, taps, embed, states)
-        })
-    }
-}
-
-/// The text tower.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TextSide {
-    /// A name of `geoglot models list`, a folder, or `hashed-words`.
-    pub tower: String,
-    /// Templates of class names, or the name of a set; not used with learned contexts.
-    pub templates: Templates,
-    /// Use the legend's prompts beside class names.
-    pub prompts: bool,
-}
-
-impl Default for TextSide {
-    fn default() -> Self {
-        Self { tower: "minilm".into(), templates: Templates::Set("none".into()), prompts: false }
-    }
-}
-
-/// Options of training; defaults are the published ones.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct OpenOptions {
-    /// Passes over the training tiles.
-    pub epochs: usize,
-    /// Tiles a batch.
-    pub batch: usize,
-    /// Largest learning rate of AdamW.
-    pub learning_rate: f64,
-    /// The towers learn at this part of it.
-    pub tower_factor: f64,
-    /// Decay of weights with two or more axes, times the learning rate, a step.
-    pub weight_decay: f64,
-    /// Steps in which the learning rate rises from nearly 0.
-    pub warmup_steps: usize,
-    /// Exponent of its fall, (1 − step/steps)^power.
-    pub power: f64,
-    /// Share of images whose description is left out of the fusion.
-    pub description_dropout: f64,
-    /// Share of images without one of two modalities.
-    pub modality_dropout: f64,
-    /// Random flips, quarter turns and shifts.
-    pub augment: bool,
-    /// Seed of first weights, order, dropout and turns.
-    pub seed: u64,
-}
-
-impl Default for OpenOptions {
-    fn default() -> Self {
-        Self {
-            epochs: 100,
-            batch: 10,
-            learning_rate: 1e-4,
-            tower_factor: 0.1,
-            weight_decay: 1e-4,
-            warmup_steps: 1500,
-            power: 0.9,
-            description_dropout: 0.3,
-            modality_dropout: 0.1,
-            augment: true,
-            seed: 0,
-        }
-    }
-}
-
-impl OpenOptions {
-    /// Learning rate of `step`, counted from 0, of `steps`. A warm-up longer than half the training is cut to that.
-    pub fn rate(&self, step: usize, steps: usize) -> f64 {
-        let warmup = self.warmup_steps.min(steps / 2);
-        let fall = (1.0 - step as f64 / steps.max(1) as f64).max(0.0).powf(self.power);
-        let rise = if step < warmup { (step + 1) as f64 / warmup as f64 } else { 1.0 };
-        self.learning_rate * fall * rise
-    }
-
-    fn problem(&self) -> Option<&'static str> {
-        let share = |v: f64| !(0.0..1.0).contains(&v);
-        let out_of_range = [
-            ("epochs", self.epochs == 0),
-            ("batch", self.batch < 2),
-            ("learning_rate", !(self.learning_rate > 0.0 && self.learning_rate <= 1.0)),
-            ("tower_factor", !(0.0..=10.0).contains(&self.tower_factor)),
-            ("weight_decay", !(0.0..=10.0).contains(&self.weight_decay)),
-            ("power", !(0.0..=10.0).contains(&self.power)),
-            ("description_dropout", share(self.description_dropout)),
-            ("modality_dropout", share(self.modality_dropout)),
-        ];
-        out_of_range.into_iter().find(|(_, wrong)| *wrong).map(|(key, _)| key)
-    }
-}
-
 impl OpenRecipe {
     /// Reads a recipe, with overrides `key.path=value` applied before it is checked.
     ///
@@ -390,6 +196,15 @@ impl OpenRecipe {
             if let Some(other) = scene.inputs.keys().find(|k| !["optical", "sar"].contains(&k.as_str())) {
                 return Err(format!("data.scene has the input `{other}`; inputs are `optical` and `sar`"));
             }
+        }
+        if !data.covers.is_empty() && data.root.is_none() {
+            return Err("data.covers gives other folders in the place of data.root, which is missing".into());
+        }
+        if let Some(wrong) = data.lift.iter().find(|l| !(0.0..=2.0).contains(*l)) {
+            return Err(format!("data.lift holds {wrong}; cosines are lifted by 0 to 2"));
+        }
+        if self.baseline.unet > 1024 {
+            return Err(format!("baseline.unet = {}; give 0 (none) to 1024 channels", self.baseline.unet));
         }
         for (k, f) in data.folders.iter().enumerate() {
             if f.images.is_some() == (f.optical.is_some() || f.sar.is_some()) {
@@ -463,6 +278,12 @@ impl OpenRecipe {
         let name = Recipe::expand(name)?;
         let found = [self.folder.join(&name), PathBuf::from(&name)].into_iter().find(|path| path.exists());
         Ok(found.map_or(name, |path| std::path::absolute(&path).unwrap_or(path).display().to_string()))
+    }
+
+    /// The recipe without what only judges: what its networks are known by.
+    pub fn trained(&self) -> Self {
+        let data = OpenData { covers: IndexMap::new(), lift: Vec::new(), ..self.data.clone() };
+        Self { data, baseline: BaselineSection::default(), ..self.clone() }
     }
 
     /// The recipe as TOML, for the record beside a result.

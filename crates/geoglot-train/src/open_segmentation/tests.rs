@@ -114,6 +114,32 @@ fn both_modalities_are_learned_and_parts_of_the_loss_are_told() {
 }
 
 #[test]
+fn a_baseline_learns_the_same_tiles() {
+    let texts = ClassTexts::Fixed(HashedWords::new().encode(&["water", "crop"].map(str::to_owned)).unwrap());
+    let (train, validation) = ([0, 1, 2, 3, 4, 5, 6, 7], [0, 1]);
+    let descriptions = Descriptions { texts: Vec::new(), train: vec![None; 8], validation: vec![None; 2] };
+    let data = OpenData {
+        pairs: &Halves,
+        train: &train,
+        validation: &validation,
+        classes: 2,
+        texts: &texts,
+        descriptions: &descriptions,
+    };
+    let device = Device::flex();
+    let fit = |epochs| fit_baseline([1, 1], 8, &data, &options(epochs), &device, &mut Silent).unwrap().unwrap();
+    let (one, again, more) = (fit(1), fit(1), fit(30));
+    assert_eq!(one.validation_miou, again.validation_miou, "the seed decides");
+    assert!(more.validation_miou.unwrap() > 0.95, "{more:?}");
+    let pair = Halves::pair(3);
+    let images = [[0, 1].map(|m| pair.images[m].as_ref()), [None, None]];
+    let probabilities = more.probabilities(&images, 16, &device);
+    assert_eq!(probabilities.dim(), (2, 2, 16, 16));
+    assert!((probabilities.sum_axis(ndarray::Axis(1)) - 1.0).iter().all(|v| v.abs() < 1e-5));
+    assert!(fit_baseline([1, 1], 8, &data, &options(1), &device, &mut StopAfter(0)).unwrap().is_none());
+}
+
+#[test]
 fn every_variant_trains() {
     for change in [
         (|c: &mut TsmNetConfig| c.text = TextUse::None) as fn(&mut TsmNetConfig),

@@ -6,9 +6,11 @@ use clap::Args as ClapArgs;
 use geoglot::core::RunManifest;
 use geoglot::eval::over_runs;
 use geoglot::train::contrastive::PretrainRecipe;
+use geoglot::train::open_segmentation::OpenRecipe;
 use geoglot::train::{Observer, Recipe};
 use geoglot::workflow::ablate::ablate;
 use geoglot::workflow::ablate_towers::{TowerAblationRequest, ablate_towers};
+use geoglot::workflow::open_segment;
 
 use super::common::{Usage, interrupt_flag, registry};
 use super::progress::Progress;
@@ -22,7 +24,7 @@ pub struct Args {
     /// Trainings of every variant, with the recipe's seed and those after it
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: Option<u64>,
-    /// Only the variants of these names (image–text)
+    /// Only the variants of these names (image–text, open segmentation)
     #[arg(long = "variant", value_name = "NAME")]
     variants: Vec<String>,
     /// A registry file with your own sensors (image–text; other recipes name it in data.sensors)
@@ -42,6 +44,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             }
             land_cover(&args, *recipe)
         }
+        AnyRecipe::OpenSegmentation(recipe) => open_segmentation(&args, &recipe),
         _ => {
             Err(Usage("there are no ablations of recipes of this kind; compare runs of `geoglot evaluate`".into())
                 .into())
@@ -86,16 +89,46 @@ fn land_cover(args: &Args, mut recipe: Recipe) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn open_segmentation(args: &Args, recipe: &OpenRecipe) -> anyhow::Result<()> {
+    if args.sensors.is_some() {
+        return Err(Usage("--sensors is for image–text recipes; this one names the file in data.sensors".into()).into());
+    }
+    let device = args.recipe.device.open()?;
+    let mut run = RunManifest::start("ablate");
+    let variants = chosen(open_segment::variants(recipe), |v| &v.name, &args.variants)?;
+    let out = args.recipe.out.clone().unwrap_or_else(|| args.recipe.out(&recipe.name).join("ablation"));
+    let stop = interrupt_flag();
+    let observer = |title: &str| -> Box<dyn Observer> { Box::new(Progress::new(title, stop.clone())) };
+    let request = open_segment::AblationRequest {
+        recipe,
+        variants: &variants,
+        seeds: args.seeds.unwrap_or(1) as usize,
+        resume: args.recipe.resume,
+        device: &device,
+    };
+    let table = open_segment::ablate(&request, &out, &mut run, observer)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&table)?);
+        return Ok(());
+    }
+    print!("{}", table.text());
+    println!("table: {}", out.join("ablation.txt").display());
+    Ok(())
+}
+
+/// The variants called `names`, or all of them.
+fn chosen<T>(all: Vec<T>, name: impl Fn(&T) -> &String, names: &[String]) -> anyhow::Result<Vec<T>> {
+    if let Some(unknown) = names.iter().find(|n| all.iter().all(|v| name(v) != *n)) {
+        let known = all.iter().map(|v| name(v).as_str()).collect::<Vec<_>>().join("; ");
+        return Err(Usage(format!("--variant {unknown}: there is none; the variants are: {known}")).into());
+    }
+    Ok(all.into_iter().filter(|v| names.is_empty() || names.contains(name(v))).collect())
+}
+
 fn towers(args: &Args, recipe: &PretrainRecipe) -> anyhow::Result<()> {
     let device = args.recipe.device.open()?;
     let mut run = RunManifest::start("ablate");
-    let all = recipe.variants()?;
-    let known = || all.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join("; ");
-    if let Some(name) = args.variants.iter().find(|n| all.iter().all(|v| v.name != **n)) {
-        return Err(Usage(format!("--variant {name}: there is none; the variants are: {}", known())).into());
-    }
-    let chosen = |name: &String| args.variants.is_empty() || args.variants.contains(name);
-    let variants: Vec<_> = all.iter().filter(|v| chosen(&v.name)).cloned().collect();
+    let variants = chosen(recipe.variants()?, |v| &v.name, &args.variants)?;
     let out = args.recipe.out.clone().unwrap_or_else(|| args.recipe.out(&recipe.name).join("ablation"));
     let stop = interrupt_flag();
     let observer = |title: &str| -> Box<dyn Observer> { Box::new(Progress::new(title, stop.clone())) };

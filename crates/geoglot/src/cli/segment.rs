@@ -31,13 +31,16 @@ pub struct Args {
     /// Pixels whose best cosine similarity is below this get no class
     #[arg(long, allow_negative_numbers = true)]
     background: Option<f32>,
+    /// Add this to the cosine of classes that the model was not trained on: it prefers those it knows; 0.1 to 0.2 is usual
+    #[arg(long, default_value_t = 0.0)]
+    lift: f32,
     /// The mask, a GeoTIFF
     #[arg(long, default_value = "out/mask.tif")]
     out: PathBuf,
     /// Write the similarity of every class to this GeoTIFF
     #[arg(long)]
     scores: Option<PathBuf>,
-    /// Write polygons to this GeoJSON file
+    /// Write polygons to this file: GeoParquet where it ends in .parquet, else GeoJSON
     #[arg(long)]
     polygons: Option<PathBuf>,
     /// Leave out polygons of fewer pixels
@@ -97,6 +100,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if args.background.is_some_and(|b| !(-1.0..=1.0).contains(&b)) {
         return Err(Usage("--background: cosines lie between -1 and 1".into()).into());
     }
+    if !(0.0..=2.0).contains(&args.lift) {
+        return Err(Usage("--lift: give 0 to 2, a difference of cosines".into()).into());
+    }
     let classes = match &args.classes {
         Some(list) => class_words(list).map_err(|e| Usage(format!("--classes: {e:#}")))?,
         None => Vec::new(),
@@ -110,6 +116,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         classes,
         describe: args.describe.clone(),
         background: args.background,
+        lift: args.lift,
         scores: args.scores.clone(),
         polygons: args.polygons.clone().map(|path| (path, args.least)),
         stride: args.stride,

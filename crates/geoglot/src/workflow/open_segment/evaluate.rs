@@ -11,6 +11,7 @@ use super::data::Prepared;
 use super::pair::{PairScene, PairTiles};
 use super::text::TextWords;
 use super::train::{FoldNetwork, train_fold};
+use super::unet::FoldUNet;
 use crate::core::{Legend, RunManifest};
 use crate::eval::baselines::{coordinate_knn, random_forest};
 use crate::eval::plot::{Curve, CurvePoint};
@@ -26,6 +27,7 @@ use crate::workflow::evaluate::{Predicted, classes, features, groups, panel, pla
 use crate::workflow::fold::FoldPlace;
 
 const OURS: &str = "geoglot (TSMNet)";
+const UNET: &str = "U-Net on optical + SAR";
 const SYNONYMS: &str = "geoglot (TSMNet), asked in synonyms";
 
 /// What an evaluation gives.
@@ -52,7 +54,13 @@ fn vocabulary(recipe: &OpenRecipe, words: &TextWords, legend: &Legend, synonym: 
 }
 
 /// Best class of every pixel as a position in the legend; [`IGNORE`] without data.
-fn predict(model: &TsmNetModel, pair: &PairScene, words: &Words, position: &[u8]) -> anyhow::Result<Array2<u8>> {
+fn predict(
+    model: &TsmNetModel,
+    pair: &PairScene,
+    words: &Words,
+    position: &[u8],
+    lift: &[f32],
+) -> anyhow::Result<Array2<u8>> {
     let size = pair.size();
     let mut out = Array2::from_elem(size, IGNORE);
     let reader = PairTiles { pair, cards: &model.card.inputs, origin: (0, 0) };
@@ -60,7 +68,8 @@ fn predict(model: &TsmNetModel, pair: &PairScene, words: &Words, position: &[u8]
     model.predict(&reader, size, words, &options, None, |block| {
         let s = &block.probabilities;
         for ((r, c), _) in block.mask.indexed_iter().filter(|(_, valid)| **valid) {
-            let best = (0..s.dim().0).max_by(|&a, &b| s[[a, r, c]].total_cmp(&s[[b, r, c]]));
+            let value = |k: usize| s[[k, r, c]] + lift[k];
+            let best = (0..s.dim().0).max_by(|&a, &b| value(a).total_cmp(&value(b)));
             out[[block.window.row + r, block.window.col + c]] = best.map_or(IGNORE, |k| position[k]);
         }
         anyhow::Ok(())
@@ -69,16 +78,25 @@ fn predict(model: &TsmNetModel, pair: &PairScene, words: &Words, position: &[u8]
 }
 
 /// Maps of a fold's test images, `None` for others.
-type Maps = Vec<Option<Array2<u8>>>;
+pub(super) type Maps = Vec<Option<Array2<u8>>>;
+
+/// How the classes of the legend are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Asking {
+    /// Classes that have synonyms by their k-th one.
+    pub synonym: Option<usize>,
+    /// Added to the cosines of classes held out.
+    pub lift: f32,
+}
 
 /// Maps of the test images of a fold.
-fn maps(
+pub(super) fn maps(
     recipe: &OpenRecipe,
     prepared: &Prepared,
     words: &TextWords,
     fold: usize,
     model: &TsmNetModel,
-    synonym: Option<usize>,
+    asking: Asking,
 ) -> anyhow::Result<Maps> {
     let open = model.card.network.open_vocabulary();
     // A fixed head knows the classes of training only.
@@ -87,7 +105,9 @@ fn maps(
         true => (0..prepared.legend.len() as u8).collect(),
         false => prepared.seen.iter().map(|&k| k as u8).collect(),
     };
-    let texts = vocabulary(recipe, words, &legend, synonym);
+    let texts = vocabulary(recipe, words, &legend, asking.synonym);
+    let held_out = |p: &u8| !prepared.seen.contains(&usize::from(*p));
+    let lift: Vec<f32> = position.iter().map(|p| if held_out(p) { asking.lift } else { 0.0 }).collect();
     let mut out = Vec::with_capacity(prepared.len());
     for (k, test) in prepared.folds[fold].test.iter().enumerate() {
         if test.is_none() {
@@ -96,7 +116,7 @@ fn maps(
         }
         let describe = prepared.text(k).filter(|_| model.card.network.scene()).map(|t| prepared.texts[t].as_str());
         let asked = model.words(words.tower.as_deref(), &texts, describe)?;
-        out.push(Some(predict(model, &prepared.open(k)?, &asked, &position)?));
+        out.push(Some(predict(model, &prepared.open(k)?, &asked, &position, &lift)?));
     }
     Ok(out)
 }
@@ -112,7 +132,7 @@ fn curve(fold: usize, network: &FoldNetwork) -> Curve {
 }
 
 /// Mean IoU of the classes at `which` that occur in the truth.
-fn mean_iou(confusion: &ConfusionMatrix, which: &[usize]) -> Option<f64> {
+pub(super) fn mean_iou(confusion: &ConfusionMatrix, which: &[usize]) -> Option<f64> {
     let ious: Vec<f64> =
         which.iter().filter(|&&k| confusion.support(k) > 0).map(|&k| confusion.iou(k).unwrap_or(0.0)).collect();
     (!ious.is_empty()).then(|| ious.iter().sum::<f64>() / ious.len() as f64)
@@ -138,12 +158,21 @@ pub fn evaluate(
     if prepared.folds.iter().any(|f| f.test.iter().all(Option::is_none)) {
         bail!("no image has test labels; give a [[data.folders]] with split = \"test\", or fewer train_images");
     }
+    let bootstrap = Bootstrap { seed: recipe.train.seed, ..Bootstrap::default() };
+    let mut report = Report::new(&recipe.name, prepared.note.clone(), prepared.legend.clone());
     let rounds = recipe.data.synonyms.values().map(Vec::len).max().unwrap_or(0);
-    let mut asked: Vec<(String, Vec<Maps>)> = vec![(OURS.into(), Vec::new())];
-    asked.extend(
-        (0..rounds).map(|k| (if rounds == 1 { SYNONYMS.into() } else { format!("{SYNONYMS} {}", k + 1) }, Vec::new())),
-    );
-    let (mut curves, mut seconds) = (Vec::new(), 0.0);
+    let words_of = |name: String| Mapped::new(name, Role::Model, "class words by cosine");
+    let (mut asked, mut ways) = (vec![words_of(OURS.into())], vec![Asking::default()]);
+    for k in 0..rounds {
+        asked.push(words_of(if rounds == 1 { SYNONYMS.into() } else { format!("{SYNONYMS} {}", k + 1) }));
+        ways.push(Asking { synonym: Some(k), ..Asking::default() });
+    }
+    for &lift in recipe.data.lift.iter().filter(|_| !recipe.data.hold_out.is_empty()) {
+        asked.push(words_of(format!("{OURS}, held-out classes lifted by {lift}")));
+        ways.push(Asking { lift, ..Asking::default() });
+    }
+    let mut unet = Mapped::new(UNET.into(), Role::Baseline, "the same tiles, turns and schedule; stacked bands");
+    let mut curves = Vec::new();
     for fold in 0..prepared.folds.len() {
         let start = Instant::now();
         let folder = out.join(format!("fold-{}", fold + 1));
@@ -160,14 +189,21 @@ pub fn evaluate(
         if !open {
             asked.truncate(1);
         }
-        for (k, (_, all)) in asked.iter_mut().enumerate() {
-            all.push(maps(recipe, prepared, words, fold, &network.model, k.checked_sub(1))?);
+        for (one, way) in asked.iter_mut().zip(&ways) {
+            one.folds.push(maps(recipe, prepared, words, fold, &network.model, *way)?);
         }
-        seconds += start.elapsed().as_secs_f64();
+        asked[0].seconds += start.elapsed().as_secs_f64();
+        if recipe.baseline.unet > 0 {
+            let start = Instant::now();
+            let Some(trained) = FoldUNet::train(recipe, prepared, fold, device, observer(fold).as_mut())? else {
+                bail!("interrupted in fold {}; the same command with --resume continues", fold + 1);
+            };
+            unet.folds.push(trained.maps(prepared, fold, device)?);
+            unet.seconds += start.elapsed().as_secs_f64();
+            report.facts.insert("parameters of the U-Net".into(), trained.parameters().to_string());
+        }
         run.stage(&format!("fold {}", fold + 1));
     }
-    let bootstrap = Bootstrap { seed: recipe.train.seed, ..Bootstrap::default() };
-    let mut report = Report::new(&recipe.name, prepared.note.clone(), prepared.legend.clone());
     report.summary = format!(
         "{} {:?} network, {:?} modality, {:?} fusion, text: {:?}, tiles of {} px.",
         recipe.description,
@@ -177,9 +213,12 @@ pub fn evaluate(
         recipe.model.text,
         recipe.model.tile
     );
+    if !unet.folds.is_empty() {
+        asked.push(unet);
+    }
     match &prepared.scenes {
-        Some(_) => pixels(recipe, prepared, &asked, seconds, &bootstrap, &mut report)?,
-        None => images(prepared, &asked, seconds, &bootstrap, &mut report)?,
+        Some(_) => pixels(recipe, prepared, &asked, &bootstrap, &mut report)?,
+        None => images(prepared, &asked, &bootstrap, &mut report)?,
     }
     run.stage("scores");
     let unseen: Vec<usize> = (0..prepared.legend.len()).filter(|k| !prepared.seen.contains(k)).collect();
@@ -206,7 +245,7 @@ pub fn evaluate(
         let names: Vec<&str> = unseen.iter().map(|&k| prepared.legend.classes[k].name.as_str()).collect();
         report.facts.insert("held out of training".into(), names.join(", "));
     }
-    for (k, map) in asked[0].1[0].iter().enumerate().filter_map(|(k, m)| Some((k, m.as_ref()?))).take(4) {
+    for (k, map) in asked[0].folds[0].iter().enumerate().filter_map(|(k, m)| Some((k, m.as_ref()?))).take(4) {
         let ids = |map: &Array2<u8>| {
             map.mapv(|p| prepared.legend.classes.get(usize::from(p)).map_or(prepared.legend.unlabelled, |c| c.id))
         };
@@ -239,14 +278,26 @@ fn method(name: &str, role: Role, note: &str, scores: Scores, seconds: f64) -> M
     MethodResult { name: name.into(), role, note: note.into(), scores, seconds: Some(seconds) }
 }
 
-type Asked = [(String, Vec<Maps>)];
+/// What one method says of the test images, fold by fold.
+struct Mapped {
+    name: String,
+    role: Role,
+    note: &'static str,
+    folds: Vec<Maps>,
+    seconds: f64,
+}
+
+impl Mapped {
+    fn new(name: String, role: Role, note: &'static str) -> Self {
+        Self { name, role, note, folds: Vec::new(), seconds: 0.0 }
+    }
+}
 
 /// Scenes divided pixel by pixel: all methods on the same test pixels.
 fn pixels(
     recipe: &OpenRecipe,
     prepared: &Prepared,
-    asked: &Asked,
-    seconds: f64,
+    asked: &[Mapped],
     bootstrap: &Bootstrap,
     report: &mut Report,
 ) -> anyhow::Result<()> {
@@ -257,9 +308,9 @@ fn pixels(
     let mut ours: Vec<Predicted> = asked.iter().map(|_| Predicted::new()).collect();
     let [mut forest, mut wide, mut coordinates] = [(); 3].map(|()| Predicted::new());
     for (fold, split) in scenes.splits.iter().enumerate() {
-        for (predicted, (_, maps)) in ours.iter_mut().zip(asked) {
+        for (predicted, one) in ours.iter_mut().zip(asked) {
             for p in &split.test {
-                let found = maps[fold][p.scene].as_ref().map_or(IGNORE, |m| m[(p.row, p.col)]);
+                let found = one.folds[fold][p.scene].as_ref().map_or(IGNORE, |m| m[(p.row, p.col)]);
                 if found == IGNORE {
                     bail!("{}: pixel ({}, {}) was tested but not mapped", prepared.name(p.scene), p.row, p.col);
                 }
@@ -280,10 +331,16 @@ fn pixels(
         test.groups.get_or_insert_default().extend(groups(&split.test));
         test.folds.get_or_insert_default().extend(vec![fold; split.test.len()]);
     }
-    ours[0].seconds = seconds;
-    for ((name, _), predicted) in asked.iter().zip(&ours) {
+    for (one, predicted) in asked.iter().zip(&ours) {
         let scores = test.score(&predicted.classes, bootstrap)?;
-        report.methods.push(method(name, Role::Model, "class words by cosine", scores, predicted.seconds));
+        report.methods.push(method(&one.name, one.role, one.note, scores, one.seconds));
+        if one.role == Role::Baseline {
+            report.comparisons.push(test.compare(
+                (OURS, &ours[0].classes),
+                (&one.name, &predicted.classes),
+                bootstrap,
+            )?);
+        }
     }
     let baselines = [
         ("random forest", Role::Baseline, "200 trees on the pixel's values", &forest),
@@ -304,16 +361,10 @@ fn pixels(
 }
 
 /// Sets of images: one confusion matrix an image, intervals over images.
-fn images(
-    prepared: &Prepared,
-    asked: &Asked,
-    seconds: f64,
-    bootstrap: &Bootstrap,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    for (name, maps) in asked {
+fn images(prepared: &Prepared, asked: &[Mapped], bootstrap: &Bootstrap, report: &mut Report) -> anyhow::Result<()> {
+    for one in asked {
         let mut matrices = Vec::new();
-        for (test, map) in prepared.folds[0].test.iter().zip(&maps[0]) {
+        for (test, map) in prepared.folds[0].test.iter().zip(&one.folds[0]) {
             let (Some(test), Some(map)) = (test, map) else { continue };
             let mut matrix = ConfusionMatrix::new(prepared.legend.len());
             for (&t, &p) in test.iter().zip(map).filter(|(t, p)| **t != IGNORE && **p != IGNORE) {
@@ -322,7 +373,7 @@ fn images(
             matrices.push(matrix);
         }
         let scores = Scores::of_groups(&matrices, bootstrap)?;
-        report.methods.push(method(name, Role::Model, "class words by cosine", scores, seconds));
+        report.methods.push(method(&one.name, one.role, one.note, scores, one.seconds));
     }
     Ok(())
 }

@@ -191,41 +191,65 @@ fn mean(values: &Array3<f32>) -> Option<Array2<f32>> {
     values.mean_axis(ndarray::Axis(0))
 }
 
-/// Mean and deviation of each band over chosen pixels.
+/// Values of a band that are kept for its median; of more every second, fourth, … one is.
+const KEPT: usize = 1 << 18;
+
+/// Values of each band at chosen pixels, or an even sample of them.
 #[derive(Debug, Clone)]
-pub(super) struct Moments {
-    sums: Vec<(f64, f64, u64)>,
+pub(super) struct Sample {
+    bands: Vec<Vec<f32>>,
+    /// Pixels from one kept to the next, and pixels seen, by band.
+    steps: Vec<(usize, usize)>,
 }
 
-impl Moments {
+impl Sample {
     pub(super) fn new(bands: usize) -> Self {
-        Self { sums: vec![(0.0, 0.0, 0); bands] }
+        Self { bands: vec![Vec::new(); bands], steps: vec![(1, 0); bands] }
     }
 
     /// Adds the pixels for which `counts` holds.
     pub(super) fn add(&mut self, values: &Array3<f32>, counts: &Array2<bool>) {
-        for (sum, plane) in self.sums.iter_mut().zip(values.outer_iter()) {
+        for ((kept, (step, seen)), plane) in self.bands.iter_mut().zip(&mut self.steps).zip(values.outer_iter()) {
             for (v, _) in plane.iter().zip(counts).filter(|(v, c)| **c && v.is_finite()) {
-                let v = f64::from(*v);
-                *sum = (sum.0 + v, sum.1 + v * v, sum.2 + 1);
+                if seen.is_multiple_of(*step) {
+                    kept.push(*v);
+                }
+                *seen += 1;
+                if kept.len() == KEPT {
+                    let mut k = 0;
+                    kept.retain(|_| {
+                        k += 1;
+                        k % 2 == 1
+                    });
+                    *step *= 2;
+                }
             }
         }
     }
 
+    /// Centre and spread of each band.
     pub(super) fn card(&self, bands: Vec<Band>, name: &str) -> anyhow::Result<InputCard> {
-        let (mut mean, mut std) = (Vec::new(), Vec::new());
-        for ((sum, squares, n), band) in self.sums.iter().zip(&bands) {
-            if *n == 0 {
+        let (mut center, mut spread) = (Vec::new(), Vec::new());
+        for (values, band) in self.bands.iter().zip(&bands) {
+            let Some(middle) = median(values.clone()) else {
                 bail!("{name}: band {} has no data at the training pixels", band.label());
-            }
-            let n = *n as f64;
-            let m = sum / n;
-            mean.push(m as f32);
+            };
+            let away = |v: &f32| (v - middle).abs();
+            let near = median(values.iter().map(away).collect()).unwrap_or_default();
+            // Where more than half of the pixels have one value their median distance says nothing of the others.
+            let wide = values.iter().map(away).sum::<f32>() / values.len() as f32;
+            let found = if near > 0.0 { 1.4826 * near } else { wide };
+            center.push(middle);
             // A constant band stays at zero.
-            std.push(((squares / n - m * m).max(0.0).sqrt() as f32).max(1e-6));
+            spread.push(found.max(1e-6));
         }
-        Ok(InputCard { bands, mean, std })
+        Ok(InputCard { bands, center, spread })
     }
+}
+
+fn median(mut values: Vec<f32>) -> Option<f32> {
+    let middle = values.len().checked_sub(1)? / 2;
+    Some(*values.select_nth_unstable_by(middle, f32::total_cmp).1)
 }
 
 /// Values around zero, 0 without data; `None` for a modality that the network does not read or that has no data at all.
@@ -239,7 +263,7 @@ pub(super) fn normalised(values: [Option<Array3<f32>>; 2], cards: &[Option<Input
             return None;
         }
         for (k, mut plane) in values.outer_iter_mut().enumerate() {
-            plane.mapv_inplace(|v| if v.is_nan() { 0.0 } else { (v - card.mean[k]) / card.std[k] });
+            plane.mapv_inplace(|v| if v.is_nan() { 0.0 } else { card.scaled(k, v) });
         }
         Some(values)
     })
@@ -304,8 +328,8 @@ mod tests {
     fn missing_values_are_zero_and_an_empty_modality_is_missing() {
         let card = |n: usize| InputCard {
             bands: (0..n).map(|k| Band::named(format!("b{k}"))).collect(),
-            mean: vec![1.0; n],
-            std: vec![2.0; n],
+            center: vec![1.0; n],
+            spread: vec![2.0; n],
         };
         let mut optical = Array3::from_elem((2, 1, 2), 5.0);
         optical[[0, 0, 1]] = f32::NAN;
@@ -318,19 +342,35 @@ mod tests {
     }
 
     #[test]
-    fn moments_leave_out_what_does_not_count() {
-        let mut moments = Moments::new(1);
-        let values = Array3::from_shape_vec((1, 1, 4), vec![1.0, 3.0, f32::NAN, 100.0]).unwrap();
-        moments.add(&values, &ndarray::array![[true, true, true, false]]);
-        let card = moments.card(vec![Band::named("x")], "sar").unwrap();
-        assert_eq!((card.mean[0], card.std[0]), (2.0, 1.0));
-        assert!(Moments::new(1).card(vec![Band::named("x")], "sar").is_err());
+    fn a_third_of_clouds_leaves_centre_and_spread_to_the_land() {
+        let land = |k: usize| 0.05 + 0.01 * (k % 11) as f32;
+        let values = Array3::from_shape_fn((1, 30, 33), |(_, r, c)| if r < 10 { 0.8 } else { land(c) });
+        let mut sample = Sample::new(1);
+        sample.add(&values, &Array2::from_elem((30, 33), true));
+        let card = sample.card(vec![Band::named("x")], "optical").unwrap();
+        assert!((0.09..0.15).contains(&card.center[0]) && (0.03..0.08).contains(&card.spread[0]), "{card:?}");
+    }
+
+    #[test]
+    fn samples_leave_out_what_does_not_count_and_stay_small() {
+        let mut sample = Sample::new(1);
+        let values = Array3::from_shape_vec((1, 1, 5), vec![1.0, 3.0, 2.0, f32::NAN, 100.0]).unwrap();
+        sample.add(&values, &ndarray::array![[true, true, true, true, false]]);
+        let card = sample.card(vec![Band::named("x")], "sar").unwrap();
+        assert_eq!((card.center[0], card.spread[0]), (2.0, 1.4826));
+        assert!(Sample::new(1).card(vec![Band::named("x")], "sar").is_err());
+        let many = Array3::from_shape_fn((1, 1000, 1000), |(_, r, c)| ((r * 1000 + c) % 1000) as f32);
+        let mut sample = Sample::new(1);
+        sample.add(&many, &Array2::from_elem((1000, 1000), true));
+        assert!(sample.bands[0].len() < KEPT);
+        let card = sample.card(vec![Band::named("x")], "sar").unwrap();
+        assert!((card.center[0] - 499.5).abs() < 2.0 && (card.spread[0] / 1.4826 - 250.0).abs() < 2.0, "{card:?}");
     }
 
     #[test]
     fn decibels_and_linear_power_are_told_apart() {
         let band = |unit| Band { unit, ..Band::named("VV") };
-        let trained = InputCard { bands: vec![band(Unit::Decibel)], mean: vec![0.0], std: vec![1.0] };
+        let trained = InputCard { bands: vec![band(Unit::Decibel)], center: vec![0.0], spread: vec![1.0] };
         assert!(unit_mismatch(&trained, &[band(Unit::Decibel)]).is_none());
         assert!(unit_mismatch(&trained, &[band(Unit::LinearPower)]).unwrap().contains("trained"));
     }

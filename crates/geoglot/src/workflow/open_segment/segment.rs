@@ -8,10 +8,13 @@ use ndarray::Array2;
 
 use super::pair::{PairScene, PairTiles, unit_mismatch};
 use crate::core::{Legend, Window};
+use crate::index::export::{ClassArea, write_areas_geoparquet};
+use crate::index::{Footprint, Polygon};
 use crate::models::segmentation::PredictOptions;
 use crate::models::text::TextTower;
 use crate::models::tsmnet::{FeatureFolder, TsmNetModel};
-use crate::raster::{RasterSpec, RasterWriter, Scene, polygons};
+use crate::raster::polygons::{self, ClassPolygon};
+use crate::raster::{RasterSpec, RasterWriter, Scene};
 use crate::workflow::text;
 
 /// Most pixels of a mask that becomes polygons: they are traced in memory.
@@ -26,9 +29,11 @@ pub struct SegmentRequest {
     pub describe: Option<String>,
     /// Pixels whose best similarity is below this get no class.
     pub background: Option<f32>,
+    /// Added to the similarity of classes that the model was not trained on, when the best one is chosen; 0: nothing.
+    pub lift: f32,
     /// Where to write one similarity layer a class.
     pub scores: Option<PathBuf>,
-    /// Where to write polygons, GeoJSON, and the fewest pixels of one.
+    /// Where to write polygons, GeoParquet for names that end in `.parquet` and GeoJSON for others, and the fewest pixels of one.
     pub polygons: Option<(PathBuf, usize)>,
     /// Pixels from one tile to the next; by default half a tile.
     pub stride: Option<usize>,
@@ -103,6 +108,22 @@ pub(super) fn tower(
     Ok(Some(opened))
 }
 
+/// Polygons in the format that the file's name asks for.
+fn write_polygons(path: &Path, polygons: &[ClassPolygon], on_earth: bool) -> anyhow::Result<()> {
+    if path.extension().is_none_or(|e| !e.eq_ignore_ascii_case("parquet")) {
+        return Ok(polygons::write_geojson(path, polygons)?);
+    }
+    if !on_earth {
+        bail!("{}: the scene has no reference system, which GeoParquet needs; write .geojson", path.display());
+    }
+    let area = |p: &ClassPolygon| {
+        let footprint = Footprint::new(vec![Polygon { rings: p.rings.clone() }])?;
+        Ok(ClassArea { id: p.id, class: p.class.clone(), color: p.color.clone(), pixels: p.pixels, footprint })
+    };
+    let areas = polygons.iter().map(area).collect::<crate::index::Result<Vec<_>>>()?;
+    Ok(write_areas_geoparquet(path, &areas)?)
+}
+
 /// Segments `scene` with the model in `model` and writes the mask to `out`. `progress` gets pixels done and in all.
 ///
 /// Memory depends on the tile, the bands and the number of classes, not on the scene's size, but for polygons, which need the mask.
@@ -174,13 +195,17 @@ pub fn segment(
     };
     let ids: Vec<u16> = legend.classes.iter().map(|c| c.id).collect();
     let mut counts = vec![0; legend.len()];
+    let trained = card.legend.names();
+    let is_new = |texts: &Vec<String>| !texts.iter().any(|t| trained.iter().any(|n| n.eq_ignore_ascii_case(t)));
+    let lift: Vec<f32> = classes.iter().map(|texts| if is_new(texts) { request.lift } else { 0.0 }).collect();
     let mut done = 0;
     let reader = PairTiles { pair: &pair, cards: &card.inputs, origin: (area.row, area.col) };
     let cache = request.cache.as_ref().map(FeatureFolder::new);
     model.predict(&reader, (area.height, area.width), &words, &options, cache.as_ref(), |block| {
         let s = &block.probabilities;
         let named = Array2::from_shape_fn(block.mask.dim(), |(r, c)| {
-            let best = (0..s.dim().0).max_by(|&a, &b| s[[a, r, c]].total_cmp(&s[[b, r, c]])).unwrap_or(0);
+            let value = |k: usize| s[[k, r, c]] + lift[k];
+            let best = (0..s.dim().0).max_by(|&a, &b| value(a).total_cmp(&value(b))).unwrap_or(0);
             let enough = request.background.is_none_or(|least| s[[best, r, c]] >= least);
             if !(block.mask[[r, c]] && enough) {
                 return legend.unlabelled;
@@ -203,7 +228,11 @@ pub fn segment(
     mask.finish()?;
     layers.map(RasterWriter::finish).transpose()?;
     let polygons = match (&request.polygons, &traced) {
-        (Some((path, least)), Some(ids)) => polygons::write_geojson(path, ids.view(), &part, &legend, *least)?,
+        (Some((path, least)), Some(ids)) => {
+            let polygons = polygons::class_polygons(out, ids.view(), &part, &legend, *least)?;
+            write_polygons(path, &polygons, part.crs.is_some())?;
+            polygons.len()
+        }
         _ => 0,
     };
     let unlabelled = area.area() - counts.iter().sum::<usize>();

@@ -3,8 +3,9 @@
 use anyhow::bail;
 use burn::tensor::Device;
 
-use super::data::{Prepared, TileSet};
+use super::data::Prepared;
 use super::text::TextWords;
+use super::tiles::TileSet;
 use crate::models::hub::Hub;
 use crate::models::mmlgnet::sha256;
 use crate::models::tsmnet::{TsmNetCard, TsmNetModel, begin_with, initial, load_card, published_tower, save};
@@ -62,7 +63,7 @@ pub fn train_fold(
     if let Some(problem) = config.problem() {
         bail!("model: {problem}");
     }
-    let mut identity = recipe.to_toml()?.into_bytes();
+    let mut identity = recipe.trained().to_toml()?.into_bytes();
     identity.extend(fold.to_le_bytes());
     identity.extend(tiles.identity().bytes());
     identity.extend(words.card.iter().flat_map(|c| c.fingerprint.bytes()));
