@@ -10,7 +10,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use geoglot_core::{Seeds, small_file};
 use geoglot_data::{BatchSampler, Symmetry};
-use geoglot_models::spectralgpt::{MaeConfig, SpectralGpt, SpectralGptConfig, SpectralMae};
+use geoglot_models::spectralgpt::{MaeConfig, SpectralGpt, SpectralGptConfig, SpectralMae, sentinel2_subset};
 use geoglot_models::vision::{BandNeed, BoundPreprocess, ImagePreprocess};
 use geoglot_nn::ops::adam::FusedAdamConfig;
 use indexmap::IndexMap;
@@ -63,6 +63,12 @@ pub struct MaskedModel {
     pub patch: usize,
     /// Bands of a token.
     pub group: usize,
+    /// Sentinel-2 bands that are read, by name; all twelve when none are given. Three (`["B02", "B03", "B04"]`) make an encoder of colours alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bands: Vec<String>,
+    /// Whether bands are standardised by the mean and deviation of the images that train instead of those the published encoders use
+    /// (fMoW-Sentinel's).
+    pub own_statistics: bool,
     /// Width of the tokens.
     pub width: usize,
     /// Number of blocks.
@@ -75,16 +81,26 @@ pub struct MaskedModel {
 
 impl Default for MaskedModel {
     fn default() -> Self {
-        Self { size: 128, patch: 8, group: 3, width: 768, depth: 12, heads: 12, decoder: MaeConfig::default() }
+        Self {
+            size: 128,
+            patch: 8,
+            group: 3,
+            bands: Vec::new(),
+            own_statistics: false,
+            width: 768,
+            depth: 12,
+            heads: 12,
+            decoder: MaeConfig::default(),
+        }
     }
 }
 
 impl MaskedModel {
-    /// The encoder of Sentinel-2's 12 bands.
+    /// The encoder of Sentinel-2's 12 bands, or of those chosen.
     pub fn encoder(&self) -> SpectralGptConfig {
         let side = self.size / self.patch.max(1);
         SpectralGptConfig {
-            bands: 12,
+            bands: if self.bands.is_empty() { 12 } else { self.bands.len() },
             group: self.group,
             patch: self.patch,
             grid: (side, side),
@@ -218,6 +234,9 @@ impl MaskedRecipe {
         if !self.model.size.is_multiple_of(self.model.patch.max(1)) {
             return Some(format!("model.size {} is no multiple of model.patch {}", self.model.size, self.model.patch));
         }
+        if let Some(problem) = sentinel2_subset(&self.model.bands, self.model.size).err() {
+            return Some(format!("model.bands: {problem}"));
+        }
         encoder.problem().or_else(|| self.model.decoder.problem()).map(|p| format!("model: {p}"))
     }
 }
@@ -340,6 +359,34 @@ pub fn pretrain_masked(
         }
     }
     Ok(Masked { encoder: run.mae.valid().encoder, history: run.history, ended })
+}
+
+/// `preprocess` with the mean and deviation of each band over (at most 512 of) the images of `sets`.
+///
+/// # Errors
+/// As [`pretrain_masked`].
+pub fn own_statistics(need: &BandNeed, preprocess: &ImagePreprocess, sets: &[&dyn Images]) -> Result<ImagePreprocess> {
+    let plain = |v: f32| vec![v; preprocess.mean.len()];
+    let mut found = ImagePreprocess { mean: plain(0.0), std: plain(1.0), ..preprocess.clone() };
+    let mut sums = vec![[0f64; 3]; found.mean.len()];
+    let total: usize = sets.iter().map(|s| s.len()).sum();
+    let step = total.div_ceil(512).max(1);
+    for images in sets {
+        let bound = found.bind(need, images.bands(), None)?;
+        for i in (0..images.len()).step_by(step) {
+            let image = bound.apply(images.read(i)?.view())?;
+            for (plane, [n, sum, squares]) in image.outer_iter().zip(&mut sums) {
+                *n += plane.len() as f64;
+                *sum += plane.iter().map(|v| f64::from(*v)).sum::<f64>();
+                *squares += plane.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+            }
+        }
+    }
+    found.mean = sums.iter().map(|[n, sum, _]| (sum / n) as f32).collect();
+    // A band without any variation stays finite.
+    let deviation = |[n, sum, squares]: &[f64; 3]| (squares / n - (sum / n).powi(2)).max(1e-10).sqrt() as f32;
+    found.std = sums.iter().map(deviation).collect();
+    Ok(found)
 }
 
 struct Run {

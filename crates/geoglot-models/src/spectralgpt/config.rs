@@ -45,6 +45,33 @@ pub fn sentinel2_preprocess(size: usize) -> ImagePreprocess {
     }
 }
 
+/// What an encoder of some of the bands reads, and how images of `size` pixels a side are prepared for it: all twelve bands where `names` is
+/// empty.
+///
+/// # Errors
+/// Names that are not among the twelve, or given twice.
+pub fn sentinel2_subset(names: &[String], size: usize) -> Result<(BandNeed, ImagePreprocess), String> {
+    let (BandNeed::Fixed(bands), whole) = (sentinel2_bands(), sentinel2_preprocess(size)) else {
+        unreachable!("the twelve bands are fixed");
+    };
+    if names.is_empty() {
+        return Ok((BandNeed::Fixed(bands), whole));
+    }
+    let place = |name: &String| {
+        bands.iter().position(|b| b.name == *name).ok_or_else(|| {
+            let known: Vec<&str> = BANDS.iter().map(|b| b.0).collect();
+            format!("no band `{name}`; expected some of {}", known.join(", "))
+        })
+    };
+    let places = names.iter().map(place).collect::<Result<Vec<usize>, _>>()?;
+    if let Some(k) = (1..places.len()).find(|k| places[..*k].contains(&places[*k])) {
+        return Err(format!("`{}` is named twice", names[k]));
+    }
+    let pick = |of: &[f32]| places.iter().map(|&i| of[i]).collect();
+    let preprocess = ImagePreprocess { mean: pick(&whole.mean), std: pick(&whole.std), ..whole.clone() };
+    Ok((BandNeed::Fixed(places.iter().map(|&i| bands[i].clone()).collect()), preprocess))
+}
+
 /// Sizes of the encoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

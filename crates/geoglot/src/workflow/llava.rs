@@ -18,15 +18,15 @@ use crate::data::instruct::{
 use crate::models::llm::{LanguageModel, Message, PeftAdapter, PeftConfig, Role};
 use crate::models::mmlgnet::sha256;
 use crate::models::spectral_llava::{
-    ImageTokens, LlavaCard, LlmReference, Projector, image_tokens, save_spectral_llava,
+    ImageTokens, LlavaCard, LlmReference, PROJECTOR, Projector, image_tokens, save_spectral_llava,
 };
-use crate::models::spectralgpt::{SpectralCard, save_spectralgpt, sentinel2_bands, sentinel2_preprocess};
+use crate::models::spectralgpt::{SpectralCard, save_spectralgpt, sentinel2_subset};
 use crate::models::vision::{ImageTower, load_image_tower};
 use crate::nn::llm::{FrozenDecoder, LoraConfig, TARGETS};
 use crate::raster::SceneArg;
 use crate::train::contrastive::{DatasetImages, Images};
 use crate::train::llava::{ImageStates, LlavaRecipe, Sequence, StageData, StageResult, StageSection, train_stage};
-use crate::train::mae::{MaskedRecipe, pretrain_masked};
+use crate::train::mae::{MaskedRecipe, own_statistics, pretrain_masked};
 use crate::train::{Ended, Observer, RunFolder};
 
 /// Trains the encoder of a recipe of masked tokens and writes its folder to `out`. An interrupted run leaves its checkpoint and no model.
@@ -62,8 +62,11 @@ pub fn pretrain_spectral(
         "images": sets.iter().map(Images::len).collect::<Vec<_>>(),
     })
     .to_string();
-    let (bands, preprocess) = (sentinel2_bands(), sentinel2_preprocess(recipe.model.size));
+    let (bands, mut preprocess) = sentinel2_subset(&recipe.model.bands, recipe.model.size).map_err(anyhow::Error::msg)?;
     let all: Vec<&dyn Images> = sets.iter().map(|s| s as &dyn Images).collect();
+    if recipe.model.own_statistics {
+        preprocess = own_statistics(&bands, &preprocess, &all)?;
+    }
     let keep = RunFolder { folder: out, run: &id, resume };
     let trained =
         pretrain_masked(&recipe.model, (&bands, &preprocess), &all, &recipe.train, Some(keep), device, observer)?;
@@ -144,6 +147,24 @@ pub fn image_arg(entry: &Conversation, root: &Path, sensor: Option<&str>) -> any
     Ok(arg)
 }
 
+/// The projector of an earlier training.
+fn start(recipe: &LlavaRecipe, name: &str, tower: &dyn ImageTower, llm: &LanguageModel) -> anyhow::Result<Projector> {
+    let path = recipe.beside(name)?.join(PROJECTOR);
+    let projector = Projector::open(&path).context("model.start")?;
+    let (found, wanted) = (projector.weight.dim(), (llm.decoder.config.width, tower.feature_width()));
+    if found != wanted {
+        bail!(
+            "model.start: {}: projects {} to {} numbers; this tower gives {}, this language model reads {}",
+            path.display(),
+            found.1,
+            found.0,
+            wanted.1,
+            wanted.0
+        );
+    }
+    Ok(projector)
+}
+
 /// A trained Spectral-LLaVA.
 pub struct LlavaResult {
     /// Both stages as they ended, by name.
@@ -209,7 +230,7 @@ pub fn train_llava(
         stages.push((name, section, sequences, sha256(&text)));
     }
     run.stage("prepare");
-    let mut projector: Option<Projector> = None;
+    let mut projector = recipe.model.start.as_ref().map(|name| start(recipe, name, tower.as_ref(), &llm)).transpose()?;
     let mut done = LlavaResult { stages: Vec::new(), conversations: Vec::new() };
     for (name, section, sequences, hash) in &stages {
         let data = StageData {
