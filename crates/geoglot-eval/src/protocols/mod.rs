@@ -20,6 +20,7 @@ mod probe;
 mod ranking;
 mod resample;
 mod retrieval;
+mod said;
 mod share_curve;
 mod thresholds;
 
@@ -33,5 +34,6 @@ pub use multilabel::{LabelScores, Multilabel, Prf, multilabel};
 pub use probe::{LinearProbe, ProbeOptions, ProbeResult, linear_probe, linear_probe_multilabel};
 pub use ranking::average_precision;
 pub use retrieval::{Direction, RECALL_AT, Retrieval, retrieval};
+pub use said::{KindScores, NamedScores, QuestionScores, Said, SaidReport, score_said, verdict};
 pub use share_curve::{SHARES, SharePoint, ShareProbe, share_curve};
 pub use thresholds::{Thresholds, best_threshold, best_thresholds};

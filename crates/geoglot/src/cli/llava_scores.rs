@@ -6,12 +6,12 @@ use std::sync::Arc;
 use clap::{Args as ClapArgs, ValueEnum};
 use geoglot::core::RunManifest;
 use geoglot::data::datasets::{DatasetOptions, Split};
-use geoglot::eval::protocols::{AdamProbe, ProbeOptions, ShareProbe};
+use geoglot::eval::protocols::{AdamProbe, KindScores, ProbeOptions, ShareProbe};
 use geoglot::eval::{Bootstrap, Interval};
 use geoglot::models::llm::{GenerateOptions, Sampling};
 use geoglot::models::spectral_llava::{Parts, SpectralLlava};
 use geoglot::workflow::grounded::{AlignmentRequest, alignment};
-use geoglot::workflow::said::{KindScores, SaidRequest, said};
+use geoglot::workflow::said::{SaidRequest, said};
 
 use super::common::{DeviceArg, registry};
 use super::progress::Pixels;

@@ -24,6 +24,7 @@ use crate::models::spectralgpt::{SpectralCard, save_spectralgpt, sentinel2_subse
 use crate::models::vision::{ImageTower, load_image_tower};
 use crate::nn::llm::{FrozenDecoder, LoraConfig, TARGETS};
 use crate::raster::SceneArg;
+use crate::raster::preview::quick_look;
 use crate::train::contrastive::{DatasetImages, Images};
 use crate::train::llava::{ImageStates, LlavaRecipe, Sequence, StageData, StageResult, StageSection, train_stage};
 use crate::train::mae::{MaskedRecipe, own_statistics, pretrain_masked};
@@ -85,6 +86,9 @@ pub fn pretrain_spectral(
     atomic::write(&out.join("recipe.toml"), recipe.to_toml()?.as_bytes())?;
     Ok(hash)
 }
+
+/// Longest side of a preview in pixels.
+const PREVIEW: usize = 448;
 
 /// The images of conversations, encoded once each when they are first asked for.
 pub struct SceneStates<'a> {
@@ -303,13 +307,15 @@ fn peft(adapters: &crate::nn::llm::Adapters, lora: &LoraConfig, base: &str, fing
     PeftAdapter::new(config, layers)
 }
 
-/// Builds conversations of the images of caption manifests and writes them to `out` (LLaVA's JSON); the number of entries and warnings.
+/// Builds conversations of the images of caption manifests and writes them to `out` (LLaVA's JSON), pictures of the images' colours into the
+/// folder `previews`; the number of entries and warnings.
 ///
 /// # Errors
 /// Manifests or images that cannot be read; images of which nothing can be asked.
 pub fn instruct(
     manifests: &[PathBuf],
     out: &Path,
+    previews: Option<&Path>,
     registry: &Registry,
     options: InstructOptions,
     mut progress: impl FnMut(usize, usize),
@@ -329,7 +335,15 @@ pub fn instruct(
         };
         let absolute = std::path::absolute(&image.image)?.display().to_string();
         let path = if image.options.is_empty() { absolute } else { format!("{absolute}:{}", image.options) };
-        let entries = conversations(image, &path, spectral.as_ref(), options);
+        let mut entries = conversations(image, &path, spectral.as_ref(), options);
+        if let Some(folder) = previews {
+            let name = image.key.replace(['/', '\\', ':'], "-") + ".png";
+            let look = quick_look(image.scene(registry)?.inputs()[0].source().as_ref(), PREVIEW)?;
+            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+            look.image.save_png(&folder.join(&name))?;
+            let shown = std::path::absolute(folder.join(name))?.display().to_string();
+            entries.iter_mut().for_each(|e| e.preview = Some(shown.clone()));
+        }
         if entries.is_empty() {
             warnings.push(format!("{}: nothing to ask; left out", image.key));
         }
