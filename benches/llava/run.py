@@ -26,6 +26,7 @@ from make import make  # noqa: E402
 from summary import summary  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
+VARIANTS = ["scene", "colours", "label"]
 COLOURS = 'bands = ["B02", "B03", "B04"]'
 
 
@@ -48,7 +49,7 @@ def llava(args, name, seed, tower, stage, start=None):
         f'[model]\ntower = "{tower}"\nllm = "{args.llm}"\ntemplate = "chatml"\ntokens = "spectral-mean"\ncontext = 512\n{start}'
         f"[model.lora]\nrank = 16\nalpha = 32.0\ndropout = 0.0\n"
         'targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]\n'
-        f'[{stage["name"]}]\nepochs = {stage["epochs"]}\nbatch = 8\neffective_batch = 8\nlearning_rate = {stage["rate"]}\n'
+        f'[{stage["name"]}]\nepochs = {stage["epochs"]}\nbatch = 2\neffective_batch = 4\nlearning_rate = {stage["rate"]}\n'
     )
 
 
@@ -69,21 +70,21 @@ def evaluate(args, what, name, *options):
     return out
 
 
-def seed_run(args, seed):
-    """Everything of one seed; the folders of its scores."""
+def seed_run(args, seed, variant):
+    """One variant of one seed; the folders of its scores."""
     work, found = args.work, {}
-    tower = train(args, f"tower-{seed}", masked(args, "tower", seed, ""))
-    colours = train(args, f"colours-{seed}", masked(args, "colours", seed, COLOURS))
-    align = lambda file: dict(name="align", file=work / f"{file}-{seed}.json", epochs=args.align_epochs, rate=2e-3)
+    bands = COLOURS if variant == "colours" else ""
+    name = "colours" if variant == "colours" else "tower"
+    tower = train(args, f"{name}-{seed}", masked(args, name, seed, bands))
+    align = dict(name="align", file=work / f"{'label' if variant == 'label' else 'scene'}-{seed}.json", epochs=1, rate=5e-3)
     tune = dict(name="tune", file=work / f"tune-{seed}.json", epochs=1, rate=args.rate)
-    for variant, encoder, file in [("scene", tower, "scene"), ("colours", colours, "scene"), ("label", tower, "label")]:
-        aligned = train(args, f"{variant}-{seed}", llava(args, variant, seed, encoder, align(file)))
-        if variant != "colours":
-            probes = ["--model", aligned, "--data", work / "test.json", "--sensor", "sentinel-2-l2a", "--language", "--seed", seed]
-            found[f"alignment, {variant}"] = evaluate(args, "alignment", f"alignment-{variant}-{seed}", *probes)
-        tuned = train(args, f"tuned-{variant}-{seed}", llava(args, f"tuned-{variant}", seed, encoder, tune, start=aligned))
-        asked = ["--model", tuned, "--data", work / "test-all.instruct.json", "--limit", args.limit, "--max-tokens", 64]
-        found[f"captions, {variant}"] = evaluate(args, "captions", f"captions-{variant}-{seed}", *asked)
+    aligned = train(args, f"{variant}-{seed}", llava(args, variant, seed, tower, align))
+    if variant != "colours":
+        probes = ["--model", aligned, "--data", work / "probe.json", "--sensor", "sentinel-2-l2a", "--language", "--strengths", 1, "--seed", seed]
+        found[f"alignment, {variant}"] = evaluate(args, "alignment", f"alignment-{variant}-{seed}", *probes)
+    tuned = train(args, f"tuned-{variant}-{seed}", llava(args, f"tuned-{variant}", seed, tower, tune, start=aligned))
+    asked = ["--model", tuned, "--data", work / "test-asked.json", "--limit", args.limit, "--max-tokens", 48]
+    found[f"captions, {variant}"] = evaluate(args, "captions", f"captions-{variant}-{seed}", *asked)
     return found
 
 
@@ -92,18 +93,25 @@ def main():
     parser.add_argument("--geoglot", default="target/release/geoglot")
     parser.add_argument("--llm", default="smollm2-135m-q4")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--epochs", type=int, default=12, help="passes of masked pre-training")
-    parser.add_argument("--align", type=int, default=256, help="conversations of stage 1")
-    parser.add_argument("--align-epochs", type=int, default=1)
-    parser.add_argument("--tune", type=int, default=480, help="conversations of stage 2")
+    parser.add_argument("--epochs", type=int, default=10, help="passes of masked pre-training")
+    parser.add_argument("--align", type=int, default=96, help="conversations of stage 1")
+    parser.add_argument("--tune", type=int, default=200, help="conversations of stage 2")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate of stage 2")
-    parser.add_argument("--limit", type=int, default=30, help="test entries of each kind that are asked")
+    parser.add_argument("--limit", type=int, default=20, help="test entries of each kind that are asked")
     parser.add_argument("--work", type=Path, default=ROOT / "out/llava-bench")
     parser.add_argument("--out", type=Path, default=ROOT / "benches/runs/llava.json")
     args = parser.parse_args()
     args.geoglot, args.work = str(Path(args.geoglot).resolve()), args.work.resolve()
     make(args)
-    folders = {seed: seed_run(args, seed) for seed in args.seeds}
+    folders = {seed: {} for seed in args.seeds}
+    for variant in VARIANTS:
+        for seed in args.seeds:
+            folders[seed] |= seed_run(args, seed, variant)
+            report(args, folders)
+
+
+def report(args, folders):
+    """Writes what is there of all variants and seeds."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     record = {
         "date": datetime.date.today().isoformat(),

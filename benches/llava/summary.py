@@ -88,12 +88,14 @@ def balanced_over(items):
 
 
 def summary(args, folders):
-    seeds = [folders[s] for s in sorted(folders)]
-    read = lambda name, file: [json.loads((f[name] / file).read_text()) for f in seeds]
+    done = lambda name: [folders[s] for s in sorted(folders) if name in folders[s]]
+    read = lambda name, file: [json.loads((f[name] / file).read_text()) for f in done(name)]
     variants = {"scene": "aligned on descriptions, 12 bands", "colours": "aligned on descriptions, red, green and blue", "label": "aligned on class labels, 12 bands"}
+    asked = [v for v in variants if done(f"captions, {v}")]
+    both = [f for f in done("captions, scene") if "captions, colours" in f]
     return {
         "variants": variants,
-        "linear probe": {v: alignment(read(f"alignment, {v}", "alignment.json")) for v in ["scene", "label"]},
-        "captions": {v: captions(read(f"captions, {v}", "captions.json")) for v in variants},
-        "questions, balanced accuracy": questions(seeds, list(variants)),
+        "linear probe": {v: alignment(read(f"alignment, {v}", "alignment.json")) for v in ["scene", "label"] if done(f"alignment, {v}")},
+        "captions": {v: captions(read(f"captions, {v}", "captions.json")) for v in asked},
+        "questions, balanced accuracy": questions(both, ["scene", "colours"]) if both else {},
     }

@@ -10,9 +10,7 @@ use geoglot::data::instruct::{Conversation, Turn, write_conversations};
 use geoglot::data::synth::{SynthConfig, generate, write};
 use geoglot::eval::Bootstrap;
 use geoglot::eval::protocols::{AdamProbe, ShareProbe};
-use geoglot::index::{
-    Archive, ImportOptions, Meta, Record, RecordId, Space, VectorType, import_geoparquet,
-};
+use geoglot::index::{Archive, ImportOptions, Meta, Record, RecordId, Space, VectorType, import_geoparquet};
 use geoglot::models::llm::GenerateOptions;
 use geoglot::models::spectral_llava::{Parts, SpectralLlava, Task};
 use geoglot::models::spectralgpt::{

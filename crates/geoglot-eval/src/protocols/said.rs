@@ -145,6 +145,26 @@ fn shifts(n: usize) -> impl Iterator<Item = Vec<(usize, usize)>> {
     (1..=count).map(move |k| (0..n).map(|i| (i, (i + k * n / (count + 1)).max(i + 1) % n)).collect())
 }
 
+/// A figure of sums: right, true, named, answers.
+type Figure = fn(&[f64]) -> Option<f64>;
+
+fn share(a: f64, b: f64) -> Option<f64> {
+    (b > 0.0).then(|| a / b)
+}
+
+fn recall(s: &[f64]) -> Option<f64> {
+    share(s[0], s[1])
+}
+
+fn precision(s: &[f64]) -> Option<f64> {
+    // Nothing named is nothing right.
+    Some(share(s[0], s[2]).unwrap_or(0.0))
+}
+
+fn hallucinated(s: &[f64]) -> Option<f64> {
+    share(s[2] - s[0], s[3])
+}
+
 fn named(answers: &[&Said], classes: &[String], bootstrap: &Bootstrap) -> Result<KindScores> {
     let vocabulary: Vec<Vec<String>> = classes.iter().map(|c| words(c)).collect();
     let mentioned: Vec<Vec<bool>> =
@@ -167,15 +187,10 @@ fn named(answers: &[&Said], classes: &[String], bootstrap: &Bootstrap) -> Result
         }
         rows.push(std::array::from_fn(|k| if k < 4 { own[k] } else { other[k - 4] }));
     }
-    let share = |a: f64, b: f64| (b > 0.0).then(|| a / b);
-    let recall = |s: &[f64]| share(s[0], s[1]);
-    // Nothing named is nothing right.
-    let precision = |s: &[f64]| Some(share(s[0], s[2]).unwrap_or(0.0));
-    let hallucinated = |s: &[f64]| share(s[2] - s[0], s[3]);
-    let scores = |pick: &dyn Fn(&dyn Fn(&[f64]) -> Option<f64>, [f64; 8]) -> Option<f64>| NamedScores {
-        recall: resampled(&rows, |s| pick(&recall, s), bootstrap),
-        precision: resampled(&rows, |s| pick(&precision, s), bootstrap),
-        hallucinated: resampled(&rows, |s| pick(&hallucinated, s), bootstrap),
+    let scores = |of: &dyn Fn(Figure, [f64; 8]) -> Option<f64>| NamedScores {
+        recall: resampled(&rows, |s| of(recall, s), bootstrap),
+        precision: resampled(&rows, |s| of(precision, s), bootstrap),
+        hallucinated: resampled(&rows, |s| of(hallucinated, s), bootstrap),
     };
     let texts: Vec<String> = answers.iter().map(|a| a.answer.clone()).collect();
     let references: Vec<Vec<String>> = answers.iter().map(|a| vec![a.reference.clone()]).collect();
@@ -253,7 +268,10 @@ mod tests {
             })
             .collect();
         let scores = score_said(&told, &Bootstrap::default()).unwrap().caption.unwrap();
-        assert_eq!((scores.own.recall.value, scores.own.precision.value, scores.own.hallucinated.value), (1.0, 1.0, 0.0));
+        assert_eq!(
+            (scores.own.recall.value, scores.own.precision.value, scores.own.hallucinated.value),
+            (1.0, 1.0, 0.0)
+        );
         assert!(scores.shuffled.recall.value < 0.5 && scores.difference.recall.low > 0.3, "{scores:?}");
         assert!(scores.wording.cider > 2.0 * scores.wording_shuffled.cider);
     }

@@ -11,6 +11,7 @@ use crate::vision::{BandNeed, FixedBand, ImagePreprocess, ResizeMode, ValueScale
 
 /// Name, centre wavelength in µm, mean and standard deviation (in units of 10⁻⁴ reflectance, over fMoW-Sentinel: Cong et al. 2022) of each
 /// Sentinel-2 band that the encoder reads, in its order.
+#[allow(clippy::excessive_precision)] // As published.
 const BANDS: [(&str, f32, f32, f32); 12] = [
     ("B01", 0.443, 1370.1915, 633.1517),
     ("B02", 0.492, 1184.3824, 650.2843),

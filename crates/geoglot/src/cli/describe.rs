@@ -215,12 +215,13 @@ fn archive(args: &Args, folder: &Path, options: &GenerateOptions, mut run: RunMa
         return Err(Usage(format!("{} {what}", folder.display())).into());
     };
     if args.chat || args.json || args.tile.is_some() {
-        return Err(Usage("an archive's tiles are described one by one: without --chat, --json and --tile".into()).into());
+        return Err(
+            Usage("an archive's tiles are described one by one: without --chat, --json and --tile".into()).into()
+        );
     }
     let (registry, model, stop) = (registry(args.sensors.as_ref())?, load(args)?, interrupt_flag());
     run.stage("open");
-    let what =
-        ArchiveQuestion { question: args.ask.as_deref(), task: args.task.task(), options, resume: args.resume };
+    let what = ArchiveQuestion { question: args.ask.as_deref(), task: args.task.task(), options, resume: args.resume };
     let mut bar = Pixels::new("describing tiles");
     let (count, all) = describe_archive(&model, folder, out, &registry, what, &mut |done, of| {
         bar.set(done, of);

@@ -192,7 +192,10 @@ pub fn run_captions(args: Captions) -> anyhow::Result<()> {
         println!("  precision     {}   {}", figure(&s.own.precision), figure(&s.shuffled.precision));
         println!("  hallucinated  {}   {}", figure(&s.own.hallucinated), figure(&s.shuffled.hallucinated));
         let (a, b) = (&s.wording, &s.wording_shuffled);
-        println!("  BLEU-4 {:.3}, {:.3}; ROUGE-L {:.3}, {:.3}; CIDEr {:.2}, {:.2}", a.bleu[3], b.bleu[3], a.rouge_l, b.rouge_l, a.cider, b.cider);
+        println!(
+            "  BLEU-4 {:.3}, {:.3}; ROUGE-L {:.3}, {:.3}; CIDEr {:.2}, {:.2}",
+            a.bleu[3], b.bleu[3], a.rouge_l, b.rouge_l, a.cider, b.cider
+        );
     };
     report.caption.iter().for_each(|s| show("descriptions", s));
     report.classification.iter().for_each(|s| show("classes", s));

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::core::{RunManifest, atomic};
 use crate::data::datasets::{Dataset, DatasetOptions, Split};
-use crate::eval::plot::{Line, joint_space_plot, score_lines};
+use crate::eval::plot::{Line, class_means_plot, score_lines};
 use crate::eval::protocols::{SHARES, SharePoint, ShareProbe, share_curve};
 use crate::eval::{Bootstrap, Interval, PairedDifference, TsneOptions, joint_space, paired_difference};
 use crate::models::spectral_llava::{SpectralLlava, image_tokens};
@@ -138,7 +138,8 @@ pub fn alignment(
         for (probe, how) in &request.probes {
             let curve = share_curve(values.view(), &classes, names.len(), &SHARES, request.folds, how, request.seed)?;
             if let Some(first) = report.features.first() {
-                let gains = curve.iter().zip(&first.curves[*probe]).map(|(a, b)| paired_difference(&a.folds, &b.folds, &pairs));
+                let gains =
+                    curve.iter().zip(&first.curves[*probe]).map(|(a, b)| paired_difference(&a.folds, &b.folds, &pairs));
                 entry.gains.insert((*probe).to_owned(), gains.collect::<Result<_, _>>()?);
             }
             entry.curves.insert((*probe).to_owned(), curve);
@@ -149,7 +150,8 @@ pub fn alignment(
     std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     for (probe, _) in &request.probes {
         let lines: Vec<Line> = report.features.iter().map(|f| line(f, probe)).collect();
-        let figure = score_lines(&format!("probe-{probe}"), "share of the images that train", "accuracy %", &lines, None)?;
+        let figure =
+            score_lines(&format!("probe-{probe}"), "share of the images that train", "accuracy", &lines, None)?;
         figure.save(&out.join(format!("probe-{probe}.svg")))?;
         atomic::write(&out.join(format!("probe-{probe}.png")), &figure.png(1.5)?)?;
     }
@@ -164,7 +166,7 @@ pub fn alignment(
         }
         let options = TsneOptions { seed: request.seed, ..TsneOptions::default() };
         let space = joint_space(values.view(), &classes, means.view(), &options)?;
-        let figure = joint_space_plot(&space, &legend)?;
+        let figure = class_means_plot(&space, &legend)?;
         let name = ["encoder", "projector", "language-model"][k];
         atomic::write(&out.join(format!("tsne-{name}.png")), &figure.png(1.5)?)?;
     }
@@ -176,8 +178,7 @@ pub fn alignment(
 }
 
 fn line(features: &FeatureCurves, probe: &str) -> Line {
-    let point = |p: &SharePoint| {
-        (p.share, Interval { value: p.mean, low: p.mean - p.half_width, high: p.mean + p.half_width })
-    };
+    let point =
+        |p: &SharePoint| (p.share, Interval { value: p.mean, low: p.mean - p.half_width, high: p.mean + p.half_width });
     Line { name: features.features.clone(), points: features.curves[probe].iter().map(point).collect() }
 }

@@ -63,7 +63,8 @@ pub fn pretrain_spectral(
         "images": sets.iter().map(Images::len).collect::<Vec<_>>(),
     })
     .to_string();
-    let (bands, mut preprocess) = sentinel2_subset(&recipe.model.bands, recipe.model.size).map_err(anyhow::Error::msg)?;
+    let (bands, mut preprocess) =
+        sentinel2_subset(&recipe.model.bands, recipe.model.size).map_err(anyhow::Error::msg)?;
     let all: Vec<&dyn Images> = sets.iter().map(|s| s as &dyn Images).collect();
     if recipe.model.own_statistics {
         preprocess = own_statistics(&bands, &preprocess, &all)?;
@@ -234,7 +235,8 @@ pub fn train_llava(
         stages.push((name, section, sequences, sha256(&text)));
     }
     run.stage("prepare");
-    let mut projector = recipe.model.start.as_ref().map(|name| start(recipe, name, tower.as_ref(), &llm)).transpose()?;
+    let mut projector =
+        recipe.model.start.as_ref().map(|name| start(recipe, name, tower.as_ref(), &llm)).transpose()?;
     let mut done = LlavaResult { stages: Vec::new(), conversations: Vec::new() };
     for (name, section, sequences, hash) in &stages {
         let data = StageData {
