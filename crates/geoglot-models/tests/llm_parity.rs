@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use geoglot_models::Error;
 use geoglot_models::llm::{ChatTemplate, Ended, GenerateOptions, LanguageModel, Message, Part, PeftAdapter};
 use geoglot_nn::llm::{Cache, Format};
+use geoglot_nn::weights::Checkpoint;
 use serde_json::Value;
 
 /// Largest absolute difference of scores (about ±5) in f32.
@@ -109,6 +110,15 @@ fn adapters_agree_with_peft() {
         adapter.save(folder.path()).unwrap();
         let again = PeftAdapter::open(folder.path()).unwrap();
         assert_eq!((&again.config, &again.layers), (&adapter.config, &adapter.layers));
+        // The file is peft's own: its names, shapes and numbers.
+        let file = |folder: &Path| Checkpoint::open(&folder.join("adapter_model.safetensors")).unwrap();
+        let (theirs, ours) = (file(&fixtures().join(name)), file(folder.path()));
+        let names = |c: &Checkpoint| c.names().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(names(&ours), names(&theirs));
+        for tensor in ours.names() {
+            assert_eq!(ours.info(tensor).unwrap().shape, theirs.info(tensor).unwrap().shape, "{tensor}");
+            assert_eq!(ours.read_f32(tensor).unwrap(), theirs.read_f32(tensor).unwrap(), "{tensor}");
+        }
     }
     let adapter = PeftAdapter::open(&fixtures().join("smollm2-adapter")).unwrap();
     let error = LanguageModel::open(&fixtures().join("llama-3")).unwrap().with_adapter(&adapter, false).err().unwrap();

@@ -2,6 +2,8 @@
 //!
 //! Everything drawn at random depends on seed and epoch only; a run continued from a checkpoint ends with the same weights.
 
+mod statistics;
+
 use std::path::Path;
 use std::time::Instant;
 
@@ -10,7 +12,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use geoglot_core::{Seeds, small_file};
 use geoglot_data::{BatchSampler, Symmetry};
-use geoglot_models::spectralgpt::{MaeConfig, SpectralGpt, SpectralGptConfig, SpectralMae};
+use geoglot_models::spectralgpt::{MaeConfig, SpectralGpt, SpectralGptConfig, SpectralMae, sentinel2_subset};
 use geoglot_models::vision::{BandNeed, BoundPreprocess, ImagePreprocess};
 use geoglot_nn::ops::adam::FusedAdamConfig;
 use indexmap::IndexMap;
@@ -26,6 +28,8 @@ use crate::history::{self, EpochRecord};
 use crate::optimise::{clip, record, restore};
 use crate::recipe::{Recipe, RecipeError, read};
 use crate::{Ended, Observer, RunFolder};
+
+pub use statistics::own_statistics;
 
 type Result<T, E = PretrainError> = std::result::Result<T, E>;
 
@@ -63,6 +67,12 @@ pub struct MaskedModel {
     pub patch: usize,
     /// Bands of a token.
     pub group: usize,
+    /// Sentinel-2 bands that are read, by name; all twelve when none are given. Three (`["B02", "B03", "B04"]`) make an encoder of colours alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bands: Vec<String>,
+    /// Whether bands are standardised by the mean and deviation of the images that train instead of those the published encoders use
+    /// (fMoW-Sentinel's).
+    pub own_statistics: bool,
     /// Width of the tokens.
     pub width: usize,
     /// Number of blocks.
@@ -75,16 +85,26 @@ pub struct MaskedModel {
 
 impl Default for MaskedModel {
     fn default() -> Self {
-        Self { size: 128, patch: 8, group: 3, width: 768, depth: 12, heads: 12, decoder: MaeConfig::default() }
+        Self {
+            size: 128,
+            patch: 8,
+            group: 3,
+            bands: Vec::new(),
+            own_statistics: false,
+            width: 768,
+            depth: 12,
+            heads: 12,
+            decoder: MaeConfig::default(),
+        }
     }
 }
 
 impl MaskedModel {
-    /// The encoder of Sentinel-2's 12 bands.
+    /// The encoder of Sentinel-2's 12 bands, or of those chosen.
     pub fn encoder(&self) -> SpectralGptConfig {
         let side = self.size / self.patch.max(1);
         SpectralGptConfig {
-            bands: 12,
+            bands: if self.bands.is_empty() { 12 } else { self.bands.len() },
             group: self.group,
             patch: self.patch,
             grid: (side, side),
@@ -217,6 +237,9 @@ impl MaskedRecipe {
         let encoder = self.model.encoder();
         if !self.model.size.is_multiple_of(self.model.patch.max(1)) {
             return Some(format!("model.size {} is no multiple of model.patch {}", self.model.size, self.model.patch));
+        }
+        if let Some(problem) = sentinel2_subset(&self.model.bands, self.model.size).err() {
+            return Some(format!("model.bands: {problem}"));
         }
         encoder.problem().or_else(|| self.model.decoder.problem()).map(|p| format!("model: {p}"))
     }

@@ -4,9 +4,13 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use geoglot::core::{Registry, RunManifest};
+use geoglot::core::{Registry, RunManifest, Window};
+use geoglot::data::datasets::DatasetOptions;
 use geoglot::data::instruct::{Conversation, Turn, write_conversations};
 use geoglot::data::synth::{SynthConfig, generate, write};
+use geoglot::eval::Bootstrap;
+use geoglot::eval::protocols::{AdamProbe, ShareProbe};
+use geoglot::index::{Archive, ImportOptions, Meta, Record, RecordId, Space, VectorType, import_geoparquet};
 use geoglot::models::llm::GenerateOptions;
 use geoglot::models::spectral_llava::{Parts, SpectralLlava, Task};
 use geoglot::models::spectralgpt::{
@@ -15,7 +19,10 @@ use geoglot::models::spectralgpt::{
 use geoglot::train::Silent;
 use geoglot::train::llava::LlavaRecipe;
 use geoglot::workflow::describe::{describe, look};
+use geoglot::workflow::describe_archive::{ArchiveQuestion, describe_archive};
+use geoglot::workflow::grounded::{AlignmentRequest, alignment};
 use geoglot::workflow::llava::train_llava;
+use geoglot::workflow::said::{SaidRequest, said};
 
 const LLM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../geoglot-models/tests/fixtures/llm/smollm2");
 
@@ -47,8 +54,10 @@ fn prepare(folder: &Path) {
             Turn { from: "human".into(), value: Task::Caption.turn(None) },
             Turn { from: "gpt".into(), value: answer.into() },
         ],
-        labels: Vec::new(),
+        labels: vec![answer.into()],
         spectral: None,
+        location: None,
+        preview: None,
     };
     let all = [say(0, "land cover"), say(1, "the lazy dog")];
     write_conversations(&folder.join("train.json"), &all).unwrap();
@@ -89,6 +98,8 @@ fn scenes_are_described_as_they_were_learned() {
         }
     }
     let model = SpectralLlava::load(&out, &Parts::default(), &device).unwrap();
+    captions_of_an_archive(&model, folder);
+    words_and_features_are_scored(&model, folder);
     // Tiles are described one by one.
     let arg = format!("{}:sensor=sentinel-2-l2a", folder.join("scene0/sentinel-2-l2a.tif").display()).parse().unwrap();
     let seen = look(&model, &arg, registry, Some(48)).unwrap();
@@ -117,4 +128,80 @@ fn scenes_are_described_as_they_were_learned() {
     let other =
         SpectralLlava::load(&out, &Parts { llm: Some(LLM.replace("smollm2", "qwen2")), ..Parts::default() }, &device);
     assert!(other.err().unwrap().to_string().contains("another language model"));
+}
+
+/// Two tiles of the first scene: the run is interrupted after one, resumed, and the file has both captions.
+fn captions_of_an_archive(model: &SpectralLlava, folder: &Path) {
+    let space = Space::new("test", 2, "test", None);
+    let archive = folder.join("archive");
+    Archive::create(&archive, space.clone(), VectorType::F32).unwrap();
+    let source = folder.join("scene0/sentinel-2-l2a.tif").display().to_string();
+    let record = |k: usize| {
+        let window = Window::new(48 * k, 0, 48, 48);
+        let id = RecordId::new(&source, Some(window), "test", "");
+        let meta = Meta { window: Some(window), sensor: Some("sentinel-2-l2a".into()), ..Meta::new(id, &source) };
+        Record { meta, vector: vec![1.0, k as f32], thumbnail: None }
+    };
+    Archive::open_writer(&archive).unwrap().add(&space, vec![record(0), record(1)]).unwrap();
+    let (out, options) = (folder.join("captions.parquet"), GenerateOptions { max_tokens: 8, ..Default::default() });
+    let run = |resume: bool, most: usize| {
+        let what = ArchiveQuestion { question: None, task: Task::Caption, options: &options, resume };
+        let mut calls = 0;
+        let found = describe_archive(model, &archive, &out, Registry::builtin(), what, &mut |done, _| {
+            calls += 1;
+            done < most
+        });
+        (found.unwrap(), calls)
+    };
+    assert_eq!(run(false, 1), ((1, false), 1));
+    assert!(!out.exists());
+    assert_eq!(run(true, 9), ((2, true), 1));
+    let again = folder.join("again");
+    Archive::create(&again, space, VectorType::F32).unwrap();
+    import_geoparquet(&out, &mut Archive::open_writer(&again).unwrap(), &ImportOptions::default()).unwrap();
+    let again = Archive::open(&again).unwrap();
+    let captions = again.metas(&again.rows().collect::<Vec<_>>()).unwrap();
+    assert_eq!(captions.len(), 2);
+    assert!(captions.iter().all(|m| m.caption.as_ref().is_some_and(|c| !c.is_empty())), "{captions:?}");
+}
+
+/// What the model learned by heart is named; its features are probed before and after the projector.
+fn words_and_features_are_scored(model: &SpectralLlava, folder: &Path) {
+    let request = SaidRequest {
+        conversations: folder.join("train.json"),
+        images: None,
+        sensor: None,
+        limit: None,
+        options: GenerateOptions { max_tokens: 24, ..Default::default() },
+        bootstrap: Bootstrap { replicates: 50, ..Bootstrap::default() },
+    };
+    let mut run = RunManifest::start("evaluate captions");
+    let out = folder.join("said");
+    let report = said(model, &request, Registry::builtin(), &out, &mut run, &mut |_, _| {}).unwrap();
+    let scores = report.caption.unwrap();
+    assert_eq!((scores.own.recall.value, scores.shuffled.recall.value), (1.0, 0.0));
+    assert!(out.join("answers.jsonl").is_file() && out.join("captions.json").is_file());
+    let lines: Vec<serde_json::Value> = (0..2)
+        .flat_map(|s| {
+            let file = format!("scene{s}/sentinel-2-l2a.tif");
+            std::iter::repeat_n(serde_json::json!({"file": file, "class": ["clear", "cloudy"][s]}), 8)
+        })
+        .collect();
+    std::fs::write(folder.join("list.json"), serde_json::to_string(&lines).unwrap()).unwrap();
+    let request = AlignmentRequest {
+        data: folder.join("list.json"),
+        dataset: DatasetOptions { sensor: Some("sentinel-2-l2a".into()), ..DatasetOptions::default() },
+        split: None,
+        probes: vec![("adam", ShareProbe::Adam(AdamProbe { rate: 0.1, ..AdamProbe::default() }))],
+        folds: 2,
+        language: true,
+        batch: 4,
+        seed: 0,
+    };
+    let out = folder.join("alignment");
+    let report = alignment(model, &request, &out, &mut run, &mut |_, _| {}).unwrap();
+    assert_eq!(report.features.len(), 3);
+    assert_eq!(report.features[2].gains["adam"].len(), 9);
+    assert!(report.features.iter().all(|f| f.curves["adam"][8].mean == 1.0), "{report:?}");
+    assert!(["probe-adam.png", "tsne-encoder.png", "tsne-projector.png"].iter().all(|f| out.join(f).is_file()));
 }

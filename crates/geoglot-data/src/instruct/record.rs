@@ -32,6 +32,12 @@ pub struct Conversation {
     /// What its spectra say, for scoring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spectral: Option<SpectralFacts>,
+    /// Where it lies, longitude and latitude in degrees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<[f64; 2]>,
+    /// A picture of its colours (PNG), for captioners that see nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
 }
 
 /// Reads conversations.

@@ -107,6 +107,8 @@ pub fn conversations(
             .collect(),
         labels: labels.clone(),
         spectral: spectral.cloned(),
+        location: image.geoloc,
+        preview: None,
     };
     let mut found = Vec::new();
     let mut listed = labels.clone();

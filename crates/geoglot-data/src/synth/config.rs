@@ -20,6 +20,8 @@ pub struct SynthConfig {
     pub sensors: Vec<String>,
     /// Share of the scene under clouds, 0 to 0.9.
     pub clouds: f32,
+    /// Share of the scene under snow, 0 to 1.
+    pub snow: f32,
     /// Independent looks of the SAR speckle.
     pub looks: u32,
     /// Sun elevation in degrees, 10 to 90.
@@ -47,6 +49,7 @@ impl Default for SynthConfig {
             seed: 0,
             sensors: vec!["aisa-eagle".into()],
             clouds: 0.0,
+            snow: 0.0,
             looks: 4,
             sun_elevation: 52.0,
             sun_azimuth: 155.0,
@@ -76,6 +79,7 @@ impl SynthConfig {
         let ranges = [
             ("gsd", self.gsd, 1e-3, 1e4),
             ("clouds", f64::from(self.clouds), 0.0, 0.9),
+            ("snow", f64::from(self.snow), 0.0, 1.0),
             ("looks", f64::from(self.looks), 1.0, 1000.0),
             ("sun_elevation", f64::from(self.sun_elevation), 10.0, 90.0),
             ("sun_azimuth", f64::from(self.sun_azimuth), -360.0, 360.0),

@@ -20,6 +20,7 @@ mod optical;
 mod plan;
 mod relief;
 mod sar;
+mod snow;
 mod surface;
 mod write;
 
@@ -89,9 +90,10 @@ pub fn generate(config: &SynthConfig, registry: &Registry) -> Result<SynthScene>
     let surface = surface::Surface::new(seeds.value("synth/surface"), config.variability);
     let mixtures = optical::Mixtures::new(&land, &light, &surface);
     let clouds = clouds::clouds(config, seeds);
+    let snow = snow::Snow::new(config, seeds);
     let mut optical = IndexMap::new();
     for sensor in sensors {
-        let raster = optical::render(&mixtures, clouds.as_ref(), sensor, config, seeds)?;
+        let raster = optical::render(&mixtures, snow.as_ref(), clouds.as_ref(), sensor, config, seeds)?;
         optical.insert(sensor.id.clone(), raster);
     }
     let sar = sar::render(&land, &ground, registry, config, seeds);

@@ -8,6 +8,7 @@ use super::clouds::Clouds;
 use super::land::{FINE, Land};
 use super::materials::{MATERIALS, through_band, vapour};
 use super::noise::{Noise, hash, normal};
+use super::snow::{self, Snow};
 use super::surface::{Mix, Surface};
 use super::{SynthConfig, SynthRaster};
 use crate::{Error, Result};
@@ -55,6 +56,8 @@ struct BandView {
     sky: [f32; M],
     path: f32,
     cloud: f32,
+    /// Snow in direct light and under the sky's.
+    snow: [f32; 2],
     noise: f32,
     /// Reflectance → physical unit of the band.
     gain: f32,
@@ -93,6 +96,10 @@ fn view(band: &Band, sensor: &Sensor, config: &SynthConfig) -> Result<BandView> 
         sky: [0.0; M],
         path: config.haze * residual * through(&|w: f32| 0.009 * (0.45 / w).powi(3)) * through_air,
         cloud: through(&|w: f32| (0.78 - 0.13 * (w - 0.5).max(0.0)) * (1.0 - 0.5 * vapour(w) * f32::from(w > 1.4))),
+        snow: [
+            through_air * through(&|w| snow::reflectance(w) * (1.0 - diffuse(w))),
+            through_air * through(&|w| snow::reflectance(w) * diffuse(w)),
+        ],
         noise: config.noise * (0.0018 + 0.012 * through(&vapour)),
         gain: 1.0,
         bias: 0.0,
@@ -118,6 +125,7 @@ fn view(band: &Band, sensor: &Sensor, config: &SynthConfig) -> Result<BandView> 
             [299., 300., 301., 306., 314., 306., 318., 316., 313., 317., 315., 321., 292., 292.5, 300., 310.];
         out.sun = std::array::from_fn(|m| 0.7 * (WARM[m] - 288.0));
         out.sky = std::array::from_fn(|m| 0.3 * (WARM[m] - 288.0));
+        out.snow = [-13.0, -5.0];
         (out.path, out.cloud, out.noise, out.bias) = (0.0, -25.0, 0.15 * config.noise, 288.0);
     }
     Ok(out)
@@ -126,6 +134,7 @@ fn view(band: &Band, sensor: &Sensor, config: &SynthConfig) -> Result<BandView> 
 /// Renders one sensor: physical values [C, H, W] in the bands' units.
 pub(super) fn render(
     mixtures: &Mixtures,
+    snow: Option<&Snow>,
     clouds: Option<&Clouds>,
     sensor: &Sensor,
     config: &SynthConfig,
@@ -153,6 +162,13 @@ pub(super) fn render(
             for m in 0..M {
                 sun += v.sun[m] * mixtures.sun[at][m];
                 sky += v.sky[m] * mixtures.sky[at][m];
+            }
+            if let Some(snow) = snow {
+                // Mixtures are shares times light, so that their sum is the light alone.
+                let (share, bright) = snow.at(column as f32, row as f32);
+                let light = |mix: &Mix| mix.iter().sum::<f32>() * bright;
+                sun = sun * (1.0 - share) + v.snow[0] * light(&mixtures.sun[at]) * share;
+                sky = sky * (1.0 - share) + v.snow[1] * light(&mixtures.sky[at]) * share;
             }
             let mut value = sun + sky;
             if let Some(clouds) = clouds {

@@ -130,6 +130,29 @@ fn clouds_cover_the_share_asked_for_and_spare_radar_and_labels() {
 }
 
 #[test]
+fn snow_is_white_to_the_eye_and_dark_in_the_short_wave_infrared() {
+    let with = |snow: f32, clouds: f32| {
+        let config = SynthConfig { snow, clouds, ..config(&["sentinel-2-l2a"]) };
+        let scene = generate(&config, Registry::builtin()).unwrap();
+        let raster = &scene.optical["sentinel-2-l2a"];
+        let band = |name: &str| raster.bands.iter().position(|b| b.name == name).unwrap();
+        let mean = |name: &str| raster.data.index_axis(ndarray::Axis(0), band(name)).mean().unwrap();
+        let [green, infrared] = ["B03", "B11"].map(mean);
+        let facts = crate::instruct::spectral_facts(
+            raster.data.view(),
+            &ndarray::Array2::from_elem((scene.grid.height, scene.grid.width), true),
+            &raster.bands,
+        );
+        (green, infrared, facts.snow.unwrap(), facts.cloud.unwrap())
+    };
+    let (bare, snowy, cloudy) = (with(0.0, 0.0), with(0.4, 0.0), with(0.0, 0.4));
+    assert!(snowy.0 > bare.0 + 0.15 && cloudy.0 > bare.0 + 0.15, "{bare:?} {snowy:?} {cloudy:?}");
+    assert!(snowy.1 < bare.1 && cloudy.1 > bare.1 + 0.1, "{bare:?} {snowy:?} {cloudy:?}");
+    assert!((snowy.2 - 40.0).abs() < 10.0 && bare.2 < 1.0 && cloudy.2 < 1.0, "{bare:?} {snowy:?} {cloudy:?}");
+    assert!(snowy.3 < 5.0, "{snowy:?}");
+}
+
+#[test]
 fn facts_and_captions_agree_with_the_rasters() {
     let scene = generate(&config(&[]), &registry()).unwrap();
     let first = &cover(&scene).classes[0];

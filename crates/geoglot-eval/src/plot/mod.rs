@@ -18,7 +18,7 @@ pub use confusion::confusion_matrix;
 pub use counts::{count_histogram, word_bars};
 pub use curves::{Curve, CurvePoint, training_curves};
 pub use lines::{Line, score_lines};
-pub use scatter::joint_space_plot;
+pub use scatter::{class_means_plot, joint_space_plot};
 pub use tiles_texts::tiles_texts_plot;
 
 /// The font of PNG figures, and the one SVG texts are measured with.

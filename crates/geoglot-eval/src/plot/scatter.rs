@@ -15,6 +15,19 @@ type Box4 = [f64; 4];
 /// # Errors
 /// [`crate::Error::Class`] or [`crate::Error::Length`] when legend and space do not fit.
 pub fn joint_space_plot(space: &JointSpace, legend: &Legend) -> Result<Figure> {
+    let name = "t-SNE of the joint space of pixels and class prompts";
+    class_points(space, legend, name, ["pixel, coloured by true class", "class prompt"])
+}
+
+/// Draws a [`JointSpace`] of images whose "prompts" are the mean features of each class.
+///
+/// # Errors
+/// As [`joint_space_plot`].
+pub fn class_means_plot(space: &JointSpace, legend: &Legend) -> Result<Figure> {
+    class_points(space, legend, "t-SNE of images by class", ["image, coloured by true class", "mean of a class"])
+}
+
+fn class_points(space: &JointSpace, legend: &Legend, name: &str, key: [&str; 2]) -> Result<Figure> {
     in_legend("classes of the joint space", &space.classes, legend.len())?;
     same_length("prompts of the joint space", legend.len(), space.prompts.len())?;
     let all = || space.pixels.iter().chain(&space.prompts);
@@ -64,10 +77,10 @@ pub fn joint_space_plot(space: &JointSpace, legend: &Legend) -> Result<Figure> {
     }
     let y = frame.top + frame.height + 24.0;
     canvas.circle(26.0, y, 3.0, Paint::Ink(0.6));
-    canvas.text(36.0, y, "pixel, coloured by true class", SMALL, Anchor::Left, Paint::Ink(0.75));
+    canvas.text(36.0, y, key[0], SMALL, Anchor::Left, Paint::Ink(0.75));
     diamond(&mut canvas, (240.0, y), 7.0, Paint::Ink(1.0));
-    canvas.text(254.0, y, "class prompt", SMALL, Anchor::Left, Paint::Ink(0.75));
-    Ok(Figure { name: "t-SNE of the joint space of pixels and class prompts".into(), canvas })
+    canvas.text(254.0, y, key[1], SMALL, Anchor::Left, Paint::Ink(0.75));
+    Ok(Figure { name: name.into(), canvas })
 }
 
 fn diamond(canvas: &mut Canvas, (x, y): (f64, f64), r: f64, paint: Paint) {

@@ -8,6 +8,7 @@
 //! 4. [`FeatureColors`], [`prompt_similarity`] and [`HeatScale`] make pictures of feature maps;
 //! 5. each result has a `section` for a [`ProtocolReport`](crate::report::ProtocolReport).
 
+mod adam_probe;
 mod caption_scores;
 mod classification;
 mod feature_maps;
@@ -19,9 +20,11 @@ mod probe;
 mod ranking;
 mod resample;
 mod retrieval;
+mod said;
 mod share_curve;
 mod thresholds;
 
+pub use adam_probe::{AdamProbe, adam_probe};
 pub use caption_scores::{MentionScores, ReferenceScores, mention_scores, mentions, reference_scores, words};
 pub use classification::{Classification, TopK, score_classes, zero_shot};
 pub use feature_maps::{FeatureColors, HeatScale, heat_colors, prompt_similarity};
@@ -31,5 +34,6 @@ pub use multilabel::{LabelScores, Multilabel, Prf, multilabel};
 pub use probe::{LinearProbe, ProbeOptions, ProbeResult, linear_probe, linear_probe_multilabel};
 pub use ranking::average_precision;
 pub use retrieval::{Direction, RECALL_AT, Retrieval, retrieval};
-pub use share_curve::{SHARES, SharePoint, share_curve};
+pub use said::{KindScores, NamedScores, QuestionScores, Said, SaidReport, score_said, verdict};
+pub use share_curve::{SHARES, SharePoint, ShareProbe, share_curve};
 pub use thresholds::{Thresholds, best_threshold, best_thresholds};

@@ -6,6 +6,7 @@ use ndarray::{Array2, ArrayView2, Axis};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
+use super::adam_probe::{AdamProbe, adam_probe};
 use super::features::Labelled;
 use super::probe::{ProbeOptions, linear_probe};
 use crate::bootstrap::Bootstrap;
@@ -24,6 +25,15 @@ pub struct SharePoint {
     pub half_width: f64,
 }
 
+/// How the probe of a share is fitted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ShareProbe {
+    /// To its optimum; a fifth of the training images chooses the penalty, and then trains too.
+    Converged(ProbeOptions),
+    /// By a fixed number of steps, the paper's way.
+    Adam(AdamProbe),
+}
+
 /// The shares of the paper: 10 % to 90 %.
 pub const SHARES: [f64; 9] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
 
@@ -31,7 +41,7 @@ pub const SHARES: [f64; 9] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
 const T: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
 
 /// Trains a probe on each share of `features` [N, D] and scores it on the rest, `folds` times. Two feature sets given the same seed see the
-/// same splits. A fifth of the training images chooses the penalty, and then trains too.
+/// same splits.
 ///
 /// # Errors
 /// [`Error::Setting`] for shares outside 0 to 1 or no folds; [`Error::Empty`] when a share leaves fewer than two training images or none to
@@ -42,7 +52,7 @@ pub fn share_curve(
     count: usize,
     shares: &[f64],
     folds: usize,
-    options: &ProbeOptions,
+    probe: &ShareProbe,
     seed: u64,
 ) -> Result<Vec<SharePoint>> {
     same_length("classes", features.nrows(), classes.len())?;
@@ -70,17 +80,32 @@ pub fn share_curve(
             let part = |rows: &[usize]| -> (Array2<f32>, Vec<usize>) {
                 (features.select(Axis(0), rows), rows.iter().map(|&r| classes[r]).collect())
             };
-            let (a, b, c) = (part(&train[validation..]), part(&train[..validation]), part(test));
-            let result = linear_probe(
-                Labelled { features: a.0.view(), classes: &a.1 },
-                Labelled { features: b.0.view(), classes: &b.1 },
-                Labelled { features: c.0.view(), classes: &c.1 },
-                count,
-                options,
-                None,
-                &quick,
-            )?;
-            accuracies.push(result.result.scores.oa.map_or(0.0, |i| i.value));
+            let accuracy = match probe {
+                ShareProbe::Converged(options) => {
+                    let (a, b, c) = (part(&train[validation..]), part(&train[..validation]), part(test));
+                    let result = linear_probe(
+                        Labelled { features: a.0.view(), classes: &a.1 },
+                        Labelled { features: b.0.view(), classes: &b.1 },
+                        Labelled { features: c.0.view(), classes: &c.1 },
+                        count,
+                        options,
+                        None,
+                        &quick,
+                    )?;
+                    result.result.scores.oa.map_or(0.0, |i| i.value)
+                }
+                ShareProbe::Adam(options) => {
+                    let (a, b) = (part(train), part(test));
+                    let options = AdamProbe { seed: seed.wrapping_add(fold as u64), ..options.clone() };
+                    adam_probe(
+                        Labelled { features: a.0.view(), classes: &a.1 },
+                        Labelled { features: b.0.view(), classes: &b.1 },
+                        count,
+                        &options,
+                    )?
+                }
+            };
+            accuracies.push(accuracy);
         }
         let n = accuracies.len() as f64;
         let mean = accuracies.iter().sum::<f64>() / n;
@@ -122,12 +147,15 @@ mod tests {
                 f32::from(u8::from(d == i % 3)) + noise * (rng.random::<f32>() - 0.5)
             })
         };
-        let options = ProbeOptions { strengths: vec![1.0], ..ProbeOptions::default() };
+        let options = ShareProbe::Converged(ProbeOptions { strengths: vec![1.0], ..ProbeOptions::default() });
         let curve = |f: &Array2<f32>| share_curve(f.view(), &classes, 3, &[0.1, 0.8], 3, &options, 1).unwrap();
         let (clear, noisy) = (features(1.0, &mut rng), features(4.0, &mut rng));
         let (clear, noisy) = (curve(&clear), curve(&noisy));
         assert!(clear[0].mean > noisy[0].mean && noisy[1].mean > noisy[0].mean, "{clear:?} {noisy:?}");
         assert_eq!(clear[1].folds.len(), 3);
+        let steps = ShareProbe::Adam(AdamProbe { rate: 0.05, ..AdamProbe::default() });
+        let stepped = share_curve(features(1.0, &mut rng).view(), &classes, 3, &[0.8], 3, &steps, 1).unwrap();
+        assert!(stepped[0].mean > 0.9, "{stepped:?}");
         let order = stratified(&classes, 3, Seeds::new(1), 0);
         for n in [12, 60] {
             let firsts = order[..n].iter().filter(|&&i| classes[i] == 0).count();

@@ -82,6 +82,28 @@ pub fn write_archive_geoparquet(
     Ok(rows.len())
 }
 
+/// Writes records with captions of their own instead of the stored ones, in the order given.
+///
+/// # Errors
+/// As [`write_archive_geoparquet`].
+pub fn write_captioned_geoparquet(
+    path: &Path,
+    archive: &Archive,
+    captions: &[(RowRef, String)],
+    options: GeoParquetOptions,
+) -> Result<()> {
+    let extra = extra(archive, options, false);
+    write(path, archive, extra, |writer| {
+        for chunk in captions.chunks(CHUNK) {
+            let rows: Vec<RowRef> = chunk.iter().map(|c| c.0).collect();
+            let mut metas = archive.metas(&rows)?;
+            metas.iter_mut().zip(chunk).for_each(|(meta, (_, caption))| meta.caption = Some(caption.clone()));
+            writer.put(&metas, values_of(archive, &rows, extra))?;
+        }
+        Ok(())
+    })
+}
+
 fn extra(archive: &Archive, options: GeoParquetOptions, score: bool) -> Extra {
     Extra { dim: options.embeddings.then_some(archive.space().dim), score, thumbnail: options.thumbnails }
 }

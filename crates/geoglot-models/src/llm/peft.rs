@@ -116,9 +116,7 @@ impl PeftAdapter {
         let weights = weights.ok_or_else(|| Error::config(folder, format!("no {WEIGHTS} beside {CONFIG}")))?;
         let checkpoint = Checkpoint::open(&weights)?;
         let bad = |problem: String| Error::config(&weights, problem);
-        // A and B of a projection: shape and numbers.
-        type Pair = [Option<(Vec<usize>, Vec<f32>)>; 2];
-        let mut halves: BTreeMap<(usize, Target), Pair> = BTreeMap::new();
+        let mut halves: BTreeMap<(usize, Target), [Option<Half>; 2]> = BTreeMap::new();
         for name in checkpoint.names() {
             let place = place(name).ok_or_else(|| {
                 bad(format!("tensor `{name}` belongs to no attention or feed-forward projection of a LLaMA-like model"))
@@ -222,6 +220,9 @@ impl PeftAdapter {
 fn start(hash: &str) -> &str {
     hash.get(..12).unwrap_or(hash)
 }
+
+/// Shape and numbers of one of an adapter's two matrices.
+type Half = (Vec<usize>, Vec<f32>);
 
 /// Block, projection and half (0 for A, 1 for B) of a tensor's name.
 fn place(name: &str) -> Option<(usize, Target, usize)> {

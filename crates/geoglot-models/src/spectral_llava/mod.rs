@@ -13,7 +13,7 @@ mod prompt;
 mod tokens;
 
 pub use card::{LlavaCard, LlmReference};
-pub use model::{Parts, SpectralLlava, save_spectral_llava};
+pub use model::{PROJECTOR, Parts, SpectralLlava, save_spectral_llava};
 pub use projector::Projector;
 pub use prompt::{IMAGE, Task, prompt_parts};
 pub use tokens::{ImageTokens, image_tokens};

@@ -13,7 +13,7 @@ use crate::vision::{ImageBatch, ImageTower, load_image_tower};
 /// Folder of the adapter in a model's folder.
 const ADAPTER: &str = "adapter";
 /// File of the projector.
-const PROJECTOR: &str = "projector.safetensors";
+pub const PROJECTOR: &str = "projector.safetensors";
 
 /// Tower, projector and language model.
 pub struct SpectralLlava {

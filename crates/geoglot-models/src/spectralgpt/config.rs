@@ -11,6 +11,7 @@ use crate::vision::{BandNeed, FixedBand, ImagePreprocess, ResizeMode, ValueScale
 
 /// Name, centre wavelength in µm, mean and standard deviation (in units of 10⁻⁴ reflectance, over fMoW-Sentinel: Cong et al. 2022) of each
 /// Sentinel-2 band that the encoder reads, in its order.
+#[allow(clippy::excessive_precision)] // As published.
 const BANDS: [(&str, f32, f32, f32); 12] = [
     ("B01", 0.443, 1370.1915, 633.1517),
     ("B02", 0.492, 1184.3824, 650.2843),
@@ -43,6 +44,33 @@ pub fn sentinel2_preprocess(size: usize) -> ImagePreprocess {
         std: BANDS.iter().map(|b| b.3 / 1e4).collect(),
         by_band: BTreeMap::new(),
     }
+}
+
+/// What an encoder of some of the bands reads, and how images of `size` pixels a side are prepared for it: all twelve bands where `names` is
+/// empty.
+///
+/// # Errors
+/// Names that are not among the twelve, or given twice.
+pub fn sentinel2_subset(names: &[String], size: usize) -> Result<(BandNeed, ImagePreprocess), String> {
+    let (BandNeed::Fixed(bands), whole) = (sentinel2_bands(), sentinel2_preprocess(size)) else {
+        unreachable!("the twelve bands are fixed");
+    };
+    if names.is_empty() {
+        return Ok((BandNeed::Fixed(bands), whole));
+    }
+    let place = |name: &String| {
+        bands.iter().position(|b| b.name == *name).ok_or_else(|| {
+            let known: Vec<&str> = BANDS.iter().map(|b| b.0).collect();
+            format!("no band `{name}`; expected some of {}", known.join(", "))
+        })
+    };
+    let places = names.iter().map(place).collect::<Result<Vec<usize>, _>>()?;
+    if let Some(k) = (1..places.len()).find(|k| places[..*k].contains(&places[*k])) {
+        return Err(format!("`{}` is named twice", names[k]));
+    }
+    let pick = |of: &[f32]| places.iter().map(|&i| of[i]).collect();
+    let preprocess = ImagePreprocess { mean: pick(&whole.mean), std: pick(&whole.std), ..whole.clone() };
+    Ok((BandNeed::Fixed(places.iter().map(|&i| bands[i].clone()).collect()), preprocess))
 }
 
 /// Sizes of the encoder.

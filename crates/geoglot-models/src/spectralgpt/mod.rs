@@ -13,7 +13,7 @@ mod mae;
 mod network;
 mod tower;
 
-pub use config::{SpectralGptConfig, sentinel2_bands, sentinel2_preprocess};
+pub use config::{SpectralGptConfig, sentinel2_bands, sentinel2_preprocess, sentinel2_subset};
 pub use load::{SpectralCard, save_spectralgpt};
 pub use mae::{MaeConfig, SpectralLoss, SpectralMae};
 pub use network::SpectralGpt;

@@ -78,6 +78,9 @@ pub struct LlavaModel {
     pub tower: String,
     /// Language model: a folder or GGUF file beside the recipe, or a name.
     pub llm: String,
+    /// Trained model whose projector training begins with; a random one when none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
     /// Chat template by name, where the model's own is not to be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,

@@ -2,6 +2,7 @@
 
 use burn::tensor::Device;
 use geoglot_models::llm::{LanguageModel, Message};
+use geoglot_models::spectral_llava::Projector;
 use geoglot_nn::llm::{FrozenDecoder, LoraConfig};
 use ndarray::Array2;
 
@@ -87,11 +88,11 @@ fn a_stage_learns_resumes_and_follows_the_image() {
     let (sequences, frozen) = (sequences(&llm), FrozenDecoder::new(&llm.decoder, &device));
     let data = StageData { sequences: &sequences, images: &images, decoder: &llm.decoder, frozen: &frozen, width: 4 };
     let section = StageSection {
-        epochs: 120,
+        epochs: 240,
         batch: 2,
         effective_batch: 2,
         learning_rate: Some(2e-2),
-        save_every: 40,
+        save_every: 80,
         ..StageSection::default()
     };
     let lora = LoraConfig { rank: 4, alpha: 8.0, dropout: 0.0, ..LoraConfig::default() };
@@ -102,11 +103,13 @@ fn a_stage_learns_resumes_and_follows_the_image() {
         train_stage(&data, &section, None, Some(&lora), 1, Some(keep), &device, &mut Silent).unwrap()
     };
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let whole = train(120, one.path(), false);
+    let whole = train(240, one.path(), false);
     assert_eq!(whole.history.len(), 3);
+    // The frozen output matrix of a model with random weights bounds how sure it can be of a token: 1.35 is as low as any rate gets.
+    let zeros = Projector { weight: Array2::zeros((llm.decoder.config.width, 4)), bias: ndarray::Array1::zeros(32) };
+    let untrained = answer_loss(&data, &zeros, None, None, &device).unwrap();
     let (first, last) = (whole.history[0].loss, whole.history[2].loss);
-    // The frozen head bounds what can be reached.
-    assert!(last < 0.7 * first, "{first} {last}");
+    assert!(last < first && last < 0.4 * untrained, "{untrained} {first} {last}");
     // Interrupted in the second round, continued from the checkpoint of the first.
     struct Stop(usize);
     impl crate::Observer for Stop {
@@ -114,13 +117,13 @@ fn a_stage_learns_resumes_and_follows_the_image() {
             self.0 += 1;
         }
         fn stop(&self) -> bool {
-            self.0 >= 50
+            self.0 >= 100
         }
     }
     let keep = RunFolder { folder: two.path(), run: "run", resume: false };
     let stopped = train_stage(&data, &section, None, Some(&lora), 1, Some(keep), &device, &mut Stop(0)).unwrap();
     assert_eq!(stopped.ended, crate::Ended::Interrupted);
-    let resumed = train(120, two.path(), true);
+    let resumed = train(240, two.path(), true);
     assert_eq!(resumed.projector, whole.projector);
     let right = answer_loss(&data, &whole.projector, whole.adapters.as_ref(), None, &device).unwrap();
     let wrong = answer_loss(&data, &whole.projector, whole.adapters.as_ref(), Some(&[1, 0]), &device).unwrap();

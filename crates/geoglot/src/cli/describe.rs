@@ -1,19 +1,21 @@
 //! `geoglot describe SCENE`: descriptions, answers, a conversation.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, ValueEnum};
 use geoglot::core::{RunManifest, atomic};
 use geoglot::models::llm::{GenerateOptions, Message, Sampling};
 use geoglot::models::spectral_llava::{IMAGE, Parts, SpectralLlava, Task};
 use geoglot::raster::SceneArg;
 use geoglot::workflow::describe::{Described, Seen, describe, look};
+use geoglot::workflow::describe_archive::{ArchiveQuestion, describe_archive, is_archive};
 
 use super::common::{DeviceArg, Usage, interrupt_flag, registry, writable};
 use super::embed::save_run_beside;
+use super::progress::Pixels;
 use super::train::print_warnings;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -24,10 +26,19 @@ enum TaskArg {
     Classification,
 }
 
+impl TaskArg {
+    fn task(self) -> Task {
+        match self {
+            TaskArg::Caption => Task::Caption,
+            TaskArg::Classification => Task::Classification,
+        }
+    }
+}
+
 /// Arguments of `describe`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
-    /// Scenes: PATH[:sensor=…,bands=…], or folders of rasters
+    /// Scenes: PATH[:sensor=…,bands=…], folders of rasters, or an archive of embeddings
     #[arg(required = true, value_name = "SCENE")]
     scenes: Vec<String>,
     /// Trained model: a folder that `train` wrote from a recipe of kind = "spectral-llava"
@@ -69,9 +80,12 @@ pub struct Args {
     /// Multiply the adapter into the weights: more memory
     #[arg(long)]
     merge: bool,
-    /// JSON lines to write to: image, question, text
+    /// JSON lines to write to: image, question, text; of an archive GeoParquet with a column of captions
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Go on with an archive where an interrupted run stopped
+    #[arg(long, requires = "out")]
+    resume: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -130,23 +144,24 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(out) = &args.out {
         writable(out)?;
     }
+    if let [one] = args.scenes.as_slice()
+        && is_archive(Path::new(one))
+    {
+        return archive(&args, Path::new(one), &options, run);
+    }
     let scenes = scenes(&args)?;
     if args.chat && scenes.len() != 1 {
         return Err(Usage(format!("--chat is about one scene; {} were given", scenes.len())).into());
     }
     let registry = registry(args.sensors.as_ref())?;
-    let parts = Parts { llm: args.llm.clone(), tower: args.tower.clone(), merge: args.merge };
-    let model = SpectralLlava::load(&args.model, &parts, &args.device.open()?)?;
+    let model = load(&args)?;
     run.stage("open");
     if args.chat {
         let seen = look(&model, &scenes[0], &registry, None)?;
         print_warnings(&seen.warnings);
         return chat(&model, &seen, &options);
     }
-    let task = match args.task {
-        TaskArg::Caption => Task::Caption,
-        TaskArg::Classification => Task::Classification,
-    };
+    let task = args.task.task();
     let (stop, mut found) = (interrupt_flag(), Vec::<Described>::new());
     let streamed = scenes.len() == 1 && !args.json && args.out.is_none() && std::io::stdout().is_terminal();
     for arg in &scenes {
@@ -185,6 +200,41 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         save_run_beside(&run, out)?;
         println!("{} scenes: {}", found.len(), out.display());
     }
+    Ok(())
+}
+
+fn load(args: &Args) -> anyhow::Result<SpectralLlava> {
+    let parts = Parts { llm: args.llm.clone(), tower: args.tower.clone(), merge: args.merge };
+    Ok(SpectralLlava::load(&args.model, &parts, &args.device.open()?)?)
+}
+
+/// Captions of an archive's records.
+fn archive(args: &Args, folder: &Path, options: &GenerateOptions, mut run: RunManifest) -> anyhow::Result<()> {
+    let Some(out) = args.out.as_ref().filter(|o| o.extension().is_some_and(|e| e == "parquet")) else {
+        let what = "is an archive: name the GeoParquet file that gets its captions (--out captions.parquet)";
+        return Err(Usage(format!("{} {what}", folder.display())).into());
+    };
+    if args.chat || args.json || args.tile.is_some() {
+        return Err(
+            Usage("an archive's tiles are described one by one: without --chat, --json and --tile".into()).into()
+        );
+    }
+    let (registry, model, stop) = (registry(args.sensors.as_ref())?, load(args)?, interrupt_flag());
+    run.stage("open");
+    let what = ArchiveQuestion { question: args.ask.as_deref(), task: args.task.task(), options, resume: args.resume };
+    let mut bar = Pixels::new("describing tiles");
+    let (count, all) = describe_archive(&model, folder, out, &registry, what, &mut |done, of| {
+        bar.set(done, of);
+        !stop.load(Ordering::SeqCst)
+    })?;
+    drop(bar);
+    if !all {
+        bail!("interrupted after {count} tiles; continue with the same command and --resume");
+    }
+    run.stage("describe");
+    run.results.insert("records".into(), count.into());
+    save_run_beside(&run, out)?;
+    println!("{count} tiles: {}", out.display());
     Ok(())
 }
 

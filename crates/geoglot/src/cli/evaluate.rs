@@ -30,9 +30,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     match (args.protocol, args.recipe) {
         (Some(protocol), _) => protocols::run(protocol),
         (None, Some(recipe)) => evaluate_recipe(recipe, args.json),
-        (None, None) => {
-            Err(Usage("give a recipe, or a protocol: zero-shot, retrieval, multilabel, probe or knn".into()).into())
-        }
+        (None, None) => Err(Usage(
+            "give a recipe, or a protocol: zero-shot, retrieval, multilabel, probe, knn, alignment or captions".into(),
+        )
+        .into()),
     }
 }
 
@@ -42,7 +43,11 @@ fn evaluate_recipe(args: RecipeArgs, json: bool) -> anyhow::Result<()> {
         AnyRecipe::Segmentation(recipe) => return segmentation::evaluate(&args, &recipe, json),
         AnyRecipe::OpenSegmentation(recipe) => return open_segmentation::evaluate(&args, &recipe, json),
         AnyRecipe::Masked(_) | AnyRecipe::SpectralLlava(_) => {
-            return Err(Usage("this recipe has no folds to score; train it, then geoglot evaluate probe".into()).into());
+            return Err(Usage(
+                "this recipe has no folds to score; train it, then geoglot evaluate probe, alignment or captions"
+                    .into(),
+            )
+            .into());
         }
         AnyRecipe::ImageText(recipe) => {
             return Err(Usage(format!(

@@ -27,6 +27,9 @@ pub struct Args {
     /// Leave out what only spectra know: vegetation, water, snow, cloud and haze shares
     #[arg(long)]
     no_spectral: bool,
+    /// Folder for pictures of the images' colours (PNG), named in the entries, for captioners that see nothing else
+    #[arg(long)]
+    previews: Option<PathBuf>,
     /// Seed of the wording
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -49,7 +52,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let registry = registry(args.sensors.as_ref())?;
     let mut bar = Pixels::new("conversations");
-    let (count, warnings) = instruct(&args.manifests, &args.out, &registry, options, |done, all| bar.set(done, all))?;
+    let (count, warnings) =
+        instruct(&args.manifests, &args.out, args.previews.as_deref(), &registry, options, |done, all| {
+            bar.set(done, all);
+        })?;
     drop(bar);
     print_warnings(&warnings);
     run.seed = Some(args.seed);

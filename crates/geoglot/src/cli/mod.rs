@@ -12,6 +12,7 @@ mod index;
 mod info;
 mod instruct;
 mod llava;
+mod llava_scores;
 mod map;
 mod merge;
 mod models;
@@ -52,7 +53,8 @@ enum Command {
     /// with captions ([[data.set]]); a decode head on a frozen image tower (kind = "segmentation")
     #[command(alias = "pretrain")]
     Train(Box<train::Args>),
-    /// Score a recipe's folds beside its baselines, or a model on a data set: zero-shot, retrieval, multilabel, probe, knn
+    /// Score a recipe's folds beside its baselines, or a model on a data set: zero-shot, retrieval, multilabel, probe, knn,
+    /// alignment, captions
     Evaluate(evaluate::Args),
     /// Run the ablations of a recipe: loss direction, text tower, modality, elevation channels; of image–text recipes teachers and their heads
     Ablate(ablate::Args),

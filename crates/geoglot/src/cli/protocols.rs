@@ -1,4 +1,4 @@
-//! `geoglot evaluate zero-shot|retrieval|multilabel|probe|knn`.
+//! `geoglot evaluate zero-shot|retrieval|multilabel|probe|knn|alignment|captions`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use geoglot::raster::SceneArg;
 use geoglot::workflow::protocols::{Protocol, ProtocolRequest, run_protocol};
 
 use super::common::{DeviceArg, Usage, registry};
+use super::llava_scores;
 use super::progress::Pixels;
 
 /// The protocols.
@@ -45,6 +46,10 @@ pub enum Command {
         #[arg(short, long, default_value_t = 5)]
         k: usize,
     },
+    /// Probe a Spectral-LLaVA's image features before and after alignment with words, by the share of training images
+    Alignment(llava_scores::Alignment),
+    /// Ask a Spectral-LLaVA about images whose answers are known: classes named and made up, wording, questions of yes or no
+    Captions(llava_scores::Captions),
 }
 
 /// What every protocol takes.
@@ -132,6 +137,8 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             neighbours = k;
             (Protocol::Knn, "knn", common)
         }
+        Command::Alignment(args) => return llava_scores::run_alignment(args),
+        Command::Captions(args) => return llava_scores::run_captions(args),
     };
     let device = args.device.open()?;
     let mut run = RunManifest::start(&format!("evaluate {name}"));

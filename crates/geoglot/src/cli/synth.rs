@@ -26,6 +26,12 @@ pub struct Args {
     /// Share of the scene under clouds, 0 to 0.9
     #[arg(long, default_value_t = 0.0)]
     clouds: f32,
+    /// Share of the scene under snow, 0 to 1
+    #[arg(long, default_value_t = 0.0)]
+    snow: f32,
+    /// Haze left in the images, 1 for the ordinary amount, 0 to 10
+    #[arg(long, default_value_t = 1.0)]
+    haze: f32,
     /// Number of scenes, with seeds one after another
     #[arg(long, default_value_t = 1)]
     count: u64,
@@ -63,6 +69,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 gsd: args.gsd,
                 sensors: args.sensor.clone(),
                 clouds: args.clouds,
+                snow: args.snow,
+                haze: args.haze,
                 ..SynthConfig::default()
             }
         }

@@ -18,15 +18,16 @@ use crate::data::instruct::{
 use crate::models::llm::{LanguageModel, Message, PeftAdapter, PeftConfig, Role};
 use crate::models::mmlgnet::sha256;
 use crate::models::spectral_llava::{
-    ImageTokens, LlavaCard, LlmReference, Projector, image_tokens, save_spectral_llava,
+    ImageTokens, LlavaCard, LlmReference, PROJECTOR, Projector, image_tokens, save_spectral_llava,
 };
-use crate::models::spectralgpt::{SpectralCard, save_spectralgpt, sentinel2_bands, sentinel2_preprocess};
+use crate::models::spectralgpt::{SpectralCard, save_spectralgpt, sentinel2_subset};
 use crate::models::vision::{ImageTower, load_image_tower};
 use crate::nn::llm::{FrozenDecoder, LoraConfig, TARGETS};
 use crate::raster::SceneArg;
+use crate::raster::preview::quick_look;
 use crate::train::contrastive::{DatasetImages, Images};
 use crate::train::llava::{ImageStates, LlavaRecipe, Sequence, StageData, StageResult, StageSection, train_stage};
-use crate::train::mae::{MaskedRecipe, pretrain_masked};
+use crate::train::mae::{MaskedRecipe, own_statistics, pretrain_masked};
 use crate::train::{Ended, Observer, RunFolder};
 
 /// Trains the encoder of a recipe of masked tokens and writes its folder to `out`. An interrupted run leaves its checkpoint and no model.
@@ -62,8 +63,12 @@ pub fn pretrain_spectral(
         "images": sets.iter().map(Images::len).collect::<Vec<_>>(),
     })
     .to_string();
-    let (bands, preprocess) = (sentinel2_bands(), sentinel2_preprocess(recipe.model.size));
+    let (bands, mut preprocess) =
+        sentinel2_subset(&recipe.model.bands, recipe.model.size).map_err(anyhow::Error::msg)?;
     let all: Vec<&dyn Images> = sets.iter().map(|s| s as &dyn Images).collect();
+    if recipe.model.own_statistics {
+        preprocess = own_statistics(&bands, &preprocess, &all)?;
+    }
     let keep = RunFolder { folder: out, run: &id, resume };
     let trained =
         pretrain_masked(&recipe.model, (&bands, &preprocess), &all, &recipe.train, Some(keep), device, observer)?;
@@ -82,6 +87,9 @@ pub fn pretrain_spectral(
     atomic::write(&out.join("recipe.toml"), recipe.to_toml()?.as_bytes())?;
     Ok(hash)
 }
+
+/// Longest side of a preview in pixels.
+const PREVIEW: usize = 448;
 
 /// The images of conversations, encoded once each when they are first asked for.
 pub struct SceneStates<'a> {
@@ -142,6 +150,24 @@ pub fn image_arg(entry: &Conversation, root: &Path, sensor: Option<&str>) -> any
     arg.path = root.join(&arg.path);
     arg.sensor = arg.sensor.take().or_else(|| sensor.map(str::to_owned));
     Ok(arg)
+}
+
+/// The projector of an earlier training.
+fn start(recipe: &LlavaRecipe, name: &str, tower: &dyn ImageTower, llm: &LanguageModel) -> anyhow::Result<Projector> {
+    let path = recipe.beside(name)?.join(PROJECTOR);
+    let projector = Projector::open(&path).context("model.start")?;
+    let (found, wanted) = (projector.weight.dim(), (llm.decoder.config.width, tower.feature_width()));
+    if found != wanted {
+        bail!(
+            "model.start: {}: projects {} to {} numbers; this tower gives {}, this language model reads {}",
+            path.display(),
+            found.1,
+            found.0,
+            wanted.1,
+            wanted.0
+        );
+    }
+    Ok(projector)
 }
 
 /// A trained Spectral-LLaVA.
@@ -209,7 +235,8 @@ pub fn train_llava(
         stages.push((name, section, sequences, sha256(&text)));
     }
     run.stage("prepare");
-    let mut projector: Option<Projector> = None;
+    let mut projector =
+        recipe.model.start.as_ref().map(|name| start(recipe, name, tower.as_ref(), &llm)).transpose()?;
     let mut done = LlavaResult { stages: Vec::new(), conversations: Vec::new() };
     for (name, section, sequences, hash) in &stages {
         let data = StageData {
@@ -282,13 +309,15 @@ fn peft(adapters: &crate::nn::llm::Adapters, lora: &LoraConfig, base: &str, fing
     PeftAdapter::new(config, layers)
 }
 
-/// Builds conversations of the images of caption manifests and writes them to `out` (LLaVA's JSON); the number of entries and warnings.
+/// Builds conversations of the images of caption manifests and writes them to `out` (LLaVA's JSON), pictures of the images' colours into the
+/// folder `previews`; the number of entries and warnings.
 ///
 /// # Errors
 /// Manifests or images that cannot be read; images of which nothing can be asked.
 pub fn instruct(
     manifests: &[PathBuf],
     out: &Path,
+    previews: Option<&Path>,
     registry: &Registry,
     options: InstructOptions,
     mut progress: impl FnMut(usize, usize),
@@ -308,7 +337,15 @@ pub fn instruct(
         };
         let absolute = std::path::absolute(&image.image)?.display().to_string();
         let path = if image.options.is_empty() { absolute } else { format!("{absolute}:{}", image.options) };
-        let entries = conversations(image, &path, spectral.as_ref(), options);
+        let mut entries = conversations(image, &path, spectral.as_ref(), options);
+        if let Some(folder) = previews {
+            let name = image.key.replace(['/', '\\', ':'], "-") + ".png";
+            let look = quick_look(image.scene(registry)?.inputs()[0].source().as_ref(), PREVIEW)?;
+            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+            look.image.save_png(&folder.join(&name))?;
+            let shown = std::path::absolute(folder.join(name))?.display().to_string();
+            entries.iter_mut().for_each(|e| e.preview = Some(shown.clone()));
+        }
         if entries.is_empty() {
             warnings.push(format!("{}: nothing to ask; left out", image.key));
         }

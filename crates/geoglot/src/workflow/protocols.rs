@@ -16,6 +16,7 @@ use crate::eval::{Bootstrap, ProtocolReport, ReportFiles, Section};
 use crate::raster::SceneArg;
 
 pub use encode::encode_items;
+pub(super) use encode::masked;
 pub use maps::{FeatureMaps, feature_maps};
 
 /// What is measured.

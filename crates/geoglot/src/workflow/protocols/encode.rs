@@ -11,7 +11,7 @@ use crate::models::vision::{ImageBatch, ImagePreprocess, ImageTower, ResizeMode,
 use crate::raster::preview::stretch_limits;
 
 /// Values where the mask is true, NaN elsewhere, [C, H, W].
-pub(super) fn masked(data: Array3<f32>, mask: &Array2<bool>) -> Array3<f32> {
+pub(in crate::workflow) fn masked(data: Array3<f32>, mask: &Array2<bool>) -> Array3<f32> {
     let mut data = data;
     for mut plane in data.outer_iter_mut() {
         plane.zip_mut_with(mask, |v, &valid| {

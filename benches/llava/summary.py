@@ -1,0 +1,101 @@
+"""Figures of all seeds, with 95 % intervals over the seeds (Student's t)."""
+
+import json
+import math
+import statistics
+
+T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
+SKY = {"snow or ice": "snow", "any cloud": "clouds", "haze": "haze"}
+
+
+def over_seeds(values):
+    n = len(values)
+    half = T.get(n - 1, 2.0) * statistics.stdev(values) / math.sqrt(n) if n > 1 else None
+    return {"mean": round(statistics.mean(values), 4), "half_width": half and round(half, 4), "seeds": [round(v, 4) for v in values]}
+
+
+def alignment(reports):
+    """Accuracy at every share, and gains over the encoder's own features on the same divisions."""
+    table = {}
+    for k, features in enumerate(reports[0]["features"]):
+        for probe, points in features["curves"].items():
+            shares = [p["share"] for p in points]
+            entry = {"accuracy": {s: over_seeds([r["features"][k]["curves"][probe][i]["mean"] for r in reports]) for i, s in enumerate(shares)}}
+            if k > 0:
+                gains = [[a["mean"] - b["mean"] for a, b in zip(r["features"][k]["curves"][probe], r["features"][0]["curves"][probe])] for r in reports]
+                entry["gain"] = {s: over_seeds([g[i] for g in gains]) for i, s in enumerate(shares)}
+                entry["gain, mean over the shares"] = over_seeds([statistics.mean(g) for g in gains])
+                entry["shares with a gain in every seed"] = [s for i, s in enumerate(shares) if min(g[i] for g in gains) > 0]
+            table.setdefault(probe, {})[features["features"]] = entry
+    return {"images": reports[0]["images"], "classes": reports[0]["classes"], "probes": table}
+
+
+def captions(reports):
+    table = {}
+    for kind in ["caption", "classification"]:
+        scores = [r[kind] for r in reports]
+        entry = {"answers": scores[0]["answers"]}
+        for figure in ["recall", "precision", "hallucinated"]:
+            entry[figure] = {w: over_seeds([s[w][figure]["value"] for s in scores]) for w in ["own", "shuffled", "difference"]}
+        for figure, of in [("BLEU-4", lambda w: w["bleu"][3]), ("ROUGE-L", lambda w: w["rouge_l"]), ("CIDEr", lambda w: w["cider"])]:
+            entry[figure] = {"own": over_seeds([of(s["wording"]) for s in scores]), "shuffled": over_seeds([of(s["wording_shuffled"]) for s in scores])}
+        table[kind] = entry
+    return table
+
+
+def answers(folder):
+    lines = (folder / "answers.jsonl").read_text().splitlines()
+    return [a for a in map(json.loads, lines) if a["kind"] == "question"]
+
+
+def verdict(text):
+    word = text.strip().lower().split(" ")[0].strip(".,!")
+    return {"yes": True, "no": False}.get(word)
+
+
+def balanced(items):
+    """Mean of the shares of right answers among those that should be yes and no."""
+    right = {True: [], False: []}
+    for item in items:
+        truth = verdict(item["reference"])
+        right[truth].append(verdict(item["answer"]) == truth)
+    sides = [statistics.mean(v) for v in right.values() if v]
+    return statistics.mean(sides) if sides else float("nan")
+
+
+def questions(folders, variants):
+    """Balanced accuracy by subject and variant, and what 12 bands add to three colours, seed by seed."""
+    told = {v: [answers(f[f"captions, {v}"]) for f in folders] for v in variants}
+    subjects = sorted({a["question"] for seed in told[variants[0]] for a in seed})
+    table = {}
+    pick = lambda items, words: [a for a in items if any(w in a["question"] for w in words)]
+    groups = {s: [s] for s in subjects} | {"snow, clouds and haze": list(SKY)}
+    for name, words in groups.items():
+        per = {v: [balanced_over(pick(seed, words)) for seed in told[v]] for v in variants}
+        entry = {v: over_seeds(per[v]) for v in variants}
+        entry["answers of a seed"] = len(pick(told[variants[0]][0], words))
+        entry["12 bands less colours"] = over_seeds([a - b for a, b in zip(per["scene"], per["colours"])])
+        table[name] = entry
+    return table
+
+
+def balanced_over(items):
+    """Mean of the balanced accuracies of the different questions among `items`."""
+    by = {}
+    for item in items:
+        by.setdefault(item["question"], []).append(item)
+    return statistics.mean(balanced(v) for v in by.values())
+
+
+def summary(args, folders):
+    done = lambda name: [folders[s] for s in sorted(folders) if name in folders[s]]
+    read = lambda name, file: [json.loads((f[name] / file).read_text()) for f in done(name)]
+    variants = {"scene": "aligned on descriptions, 12 bands", "colours": "aligned on descriptions, red, green and blue", "label": "aligned on class labels, 12 bands"}
+    asked = [v for v in variants if done(f"captions, {v}")]
+    both = [f for f in done("captions, scene") if "captions, colours" in f]
+    return {
+        "variants": variants,
+        "linear probe": {v: alignment(read(f"alignment, {v}", "alignment.json")) for v in ["scene", "label"] if done(f"alignment, {v}")},
+        "captions": {v: captions(read(f"captions, {v}", "captions.json")) for v in asked},
+        "questions, balanced accuracy": questions(both, ["scene", "colours"]) if both else {},
+    }
