@@ -95,7 +95,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=10, help="passes of masked pre-training")
     parser.add_argument("--align", type=int, default=96, help="conversations of stage 1")
-    parser.add_argument("--tune", type=int, default=200, help="conversations of stage 2")
+    parser.add_argument("--tune", type=int, default=300, help="conversations of stage 2")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate of stage 2")
     parser.add_argument("--limit", type=int, default=20, help="test entries of each kind that are asked")
     parser.add_argument("--work", type=Path, default=ROOT / "out/llava-bench")
