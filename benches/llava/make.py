@@ -115,6 +115,7 @@ def captions(args):
             record = json.loads(line)
             seen = [t for t in record["short"] + record["long"] if not LEFT_OUT.search(t)]
             names = [c["noun"]["words"] for c in record["facts"]["cover"]["classes"] if c["percent"] >= 5]
+            record["facts"]["cover"]["classes"] = [c for c in record["facts"]["cover"]["classes"] if c["percent"] >= 5]
             record["short"] = seen[:4] or [f"A Sentinel-2 image of {' and '.join(names[:3])}."]
             record["long"] = []
             lines.append(json.dumps(record))
@@ -133,13 +134,15 @@ def conversations(args):
     everything = {part: json.loads((args.work / f"{part}-all.instruct.json").read_text()) for part in ["train", "test"]}
     for turn in (turn for entries in everything.values() for entry in entries for turn in entry["conversations"]):
         turn["value"] = turn["value"].split(" Spectrally,")[0]
-    (args.work / "test-asked.json").write_text(json.dumps(everything["test"]))
+    (args.work / "test-asked.json").write_text(json.dumps([e for e in everything["test"] if not e["id"].endswith("-classification")]))
     everything = everything["train"]
     described = [e for e in everything if e["id"].endswith("-caption")]
+    # Lists of classes say again what descriptions do; questions cost the most tokens and teach what colours cannot show.
+    talks = described + [e for e in everything if e["id"].endswith("-spectra")]
     labelled = json.loads((args.work / "train-labels.instruct.json").read_text())
     for seed in args.seeds:
         draw = random.Random(seed)
-        for name, entries, count in [("scene", described, args.align), ("label", labelled, args.align), ("tune", everything, args.tune)]:
+        for name, entries, count in [("scene", described, args.align), ("label", labelled, args.align), ("tune", talks, args.tune)]:
             chosen = draw.sample(entries, min(count, len(entries)))
             (args.work / f"{name}-{seed}.json").write_text(json.dumps(chosen))
 

@@ -82,6 +82,8 @@ def seed_run(args, seed, variant):
     if variant != "colours":
         probes = ["--model", aligned, "--data", work / "probe.json", "--sensor", "sentinel-2-l2a", "--language", "--strengths", 1, "--seed", seed]
         found[f"alignment, {variant}"] = evaluate(args, "alignment", f"alignment-{variant}-{seed}", *probes)
+    if args.probes_only:
+        return found
     tuned = train(args, f"tuned-{variant}-{seed}", llava(args, f"tuned-{variant}", seed, tower, tune, start=aligned))
     asked = ["--model", tuned, "--data", work / "test-asked.json", "--limit", args.limit, "--max-tokens", 48]
     found[f"captions, {variant}"] = evaluate(args, "captions", f"captions-{variant}-{seed}", *asked)
@@ -95,16 +97,17 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=10, help="passes of masked pre-training")
     parser.add_argument("--align", type=int, default=96, help="conversations of stage 1")
-    parser.add_argument("--tune", type=int, default=200, help="conversations of stage 2")
+    parser.add_argument("--tune", type=int, default=300, help="conversations of stage 2")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate of stage 2")
     parser.add_argument("--limit", type=int, default=20, help="test entries of each kind that are asked")
+    parser.add_argument("--probes-only", action="store_true", help="stop before stage 2: figures 3 and 4 alone")
     parser.add_argument("--work", type=Path, default=ROOT / "out/llava-bench")
     parser.add_argument("--out", type=Path, default=ROOT / "benches/runs/llava.json")
     args = parser.parse_args()
     args.geoglot, args.work = str(Path(args.geoglot).resolve()), args.work.resolve()
     make(args)
     folders = {seed: {} for seed in args.seeds}
-    for variant in VARIANTS:
+    for variant in [v for v in VARIANTS if v != "colours"] if args.probes_only else VARIANTS:
         for seed in args.seeds:
             folders[seed] |= seed_run(args, seed, variant)
             report(args, folders)

@@ -32,7 +32,7 @@ def alignment(reports):
 
 def captions(reports):
     table = {}
-    for kind in ["caption", "classification"]:
+    for kind in [k for k in ["caption", "classification"] if reports[0][k]]:
         scores = [r[kind] for r in reports]
         entry = {"answers": scores[0]["answers"]}
         for figure in ["recall", "precision", "hallucinated"]:

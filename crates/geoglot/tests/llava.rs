@@ -184,7 +184,8 @@ fn words_and_features_are_scored(model: &SpectralLlava, folder: &Path) {
     let lines: Vec<serde_json::Value> = (0..2)
         .flat_map(|s| {
             let file = format!("scene{s}/sentinel-2-l2a.tif");
-            std::iter::repeat_n(serde_json::json!({"file": file, "class": ["clear", "cloudy"][s]}), 8)
+            let class = if s == 0 { "clear" } else { "cloudy" };
+            std::iter::repeat_n(serde_json::json!({"file": file, "class": class}), 8)
         })
         .collect();
     std::fs::write(folder.join("list.json"), serde_json::to_string(&lines).unwrap()).unwrap();
