@@ -111,7 +111,7 @@ fn adapters_agree_with_peft() {
         let again = PeftAdapter::open(folder.path()).unwrap();
         assert_eq!((&again.config, &again.layers), (&adapter.config, &adapter.layers));
         // The file is peft's own: its names, shapes and numbers.
-        let file = |folder: &Path| Checkpoint::open(&folder.join("adapter_model.safetensors")).unwrap();
+        let file = |folder: &Path| Checkpoint::open(folder.join("adapter_model.safetensors")).unwrap();
         let (theirs, ours) = (file(&fixtures().join(name)), file(folder.path()));
         let names = |c: &Checkpoint| c.names().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
         assert_eq!(names(&ours), names(&theirs));
