@@ -328,7 +328,10 @@ impl Prepared {
             for m in (0..2).filter(|&m| has[m]) {
                 let (Some(bands), Some(values)) = (pair.bands(m), &values[m]) else { continue };
                 let (sums, first) = moments[m].get_or_insert_with(|| (Sample::new(bands.len()), bands.clone()));
-                if *first != bands {
+                // Not by value: bands of files whose nodata is NaN differ from themselves.
+                let labels =
+                    |bands: &[crate::core::Band]| bands.iter().map(|b| b.label().to_string()).collect::<Vec<_>>();
+                if labels(first) != labels(&bands) {
                     bail!("{}: has other {} bands than the first image", self.images[k].name, INPUTS[m]);
                 }
                 sums.add(values, &counts);
