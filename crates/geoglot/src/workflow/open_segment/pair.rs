@@ -348,7 +348,7 @@ mod tests {
         let mut sample = Sample::new(1);
         sample.add(&values, &Array2::from_elem((30, 33), true));
         let card = sample.card(vec![Band::named("x")], "optical").unwrap();
-        assert!((0.09..0.15).contains(&card.center[0]) && (0.03..0.08).contains(&card.spread[0]), "{card:?}");
+        assert!((0.09..0.15).contains(&card.center[0]) && (0.03..0.1).contains(&card.spread[0]), "{card:?}");
     }
 
     #[test]
@@ -364,7 +364,7 @@ mod tests {
         sample.add(&many, &Array2::from_elem((1000, 1000), true));
         assert!(sample.bands[0].len() < KEPT);
         let card = sample.card(vec![Band::named("x")], "sar").unwrap();
-        assert!((card.center[0] - 499.5).abs() < 2.0 && (card.spread[0] / 1.4826 - 250.0).abs() < 2.0, "{card:?}");
+        assert!((card.center[0] - 499.5).abs() < 10.0 && (card.spread[0] / 1.4826 - 250.0).abs() < 10.0, "{card:?}");
     }
 
     #[test]
