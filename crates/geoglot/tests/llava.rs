@@ -181,13 +181,13 @@ fn words_and_features_are_scored(model: &SpectralLlava, folder: &Path) {
     let scores = report.caption.unwrap();
     assert_eq!((scores.own.recall.value, scores.shuffled.recall.value), (1.0, 0.0));
     assert!(out.join("answers.jsonl").is_file() && out.join("captions.json").is_file());
-    let lines: Vec<serde_json::Value> = (0..2)
-        .flat_map(|s| {
-            let file = format!("scene{s}/sentinel-2-l2a.tif");
-            let class = if s == 0 { "clear" } else { "cloudy" };
-            std::iter::repeat_n(serde_json::json!({"file": file, "class": class}), 8)
-        })
-        .collect();
+    let copies = (0..16).map(|k| {
+        let (scene, file) = (k % 2, format!("copy{k}.tif"));
+        std::fs::copy(folder.join(format!("scene{scene}/sentinel-2-l2a.tif")), folder.join(&file)).unwrap();
+        let class = if scene == 0 { "clear" } else { "cloudy" };
+        serde_json::json!({"file": file, "class": class})
+    });
+    let lines: Vec<serde_json::Value> = copies.collect();
     std::fs::write(folder.join("list.json"), serde_json::to_string(&lines).unwrap()).unwrap();
     let request = AlignmentRequest {
         data: folder.join("list.json"),
