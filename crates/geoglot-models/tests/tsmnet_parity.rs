@@ -1,4 +1,4 @@
-//! TSMNet against PyTorch: `benches/pytorch/tsmnet.py export` wrote weights and numbers. Tolerance 5e-4 of the largest expected value and 1e-4 for rounding.
+//! TSMNet against PyTorch: `benches/pytorch/tsmnet.py export` wrote weights and numbers. Tolerance 5e-4 of the largest expected value, or of 0.05 where all are smaller.
 
 use std::path::PathBuf;
 
@@ -63,9 +63,9 @@ impl Numbers {
     fn close(&self, name: &str, found: &[f32]) {
         let expected = self.0.read_f32(name).unwrap();
         assert_eq!(found.len(), expected.len(), "{name}");
-        let scale = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let scale = expected.iter().fold(5e-2f32, |m, v| m.max(v.abs()));
         let most = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(most <= 1e-4 + 5e-4 * scale, "{name}: differs by {most}, largest value {scale}");
+        assert!(most <= 5e-4 * scale, "{name}: differs by {most}, largest value {scale}");
     }
 }
 

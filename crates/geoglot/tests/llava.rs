@@ -99,6 +99,7 @@ fn scenes_are_described_as_they_were_learned() {
     }
     let model = SpectralLlava::load(&out, &Parts::default(), &device).unwrap();
     captions_of_an_archive(&model, folder);
+    a_folder_with_a_damaged_image(&out, folder);
     words_and_features_are_scored(&model, folder);
     // Tiles are described one by one.
     let arg = format!("{}:sensor=sentinel-2-l2a", folder.join("scene0/sentinel-2-l2a.tif").display()).parse().unwrap();
@@ -128,6 +129,38 @@ fn scenes_are_described_as_they_were_learned() {
     let other =
         SpectralLlava::load(&out, &Parts { llm: Some(LLM.replace("smollm2", "qwen2")), ..Parts::default() }, &device);
     assert!(other.err().unwrap().to_string().contains("another language model"));
+}
+
+/// The program says which image failed, keeps the answers about the others and, once the image is whole, asks about it alone.
+fn a_folder_with_a_damaged_image(model: &Path, folder: &Path) {
+    let (many, answers) = (folder.join("many"), folder.join("answers.jsonl"));
+    std::fs::create_dir(&many).unwrap();
+    let whole = std::fs::read(folder.join("scene0/sentinel-2-l2a.tif")).unwrap();
+    std::fs::write(many.join("a.tif"), &whole).unwrap();
+    std::fs::write(many.join("b.tif"), &whole[..whole.len() / 2]).unwrap();
+    std::fs::copy(folder.join("scene1/sentinel-2-l2a.tif"), many.join("c.tif")).unwrap();
+    let run = |more: &[&str]| {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("geoglot"));
+        command.arg("describe").arg(&many).arg("--model").arg(model).arg("--out").arg(&answers);
+        let done = command.args(["--sensor", "sentinel-2-l2a", "--max-tokens", "8"]).args(more).output().unwrap();
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    let images = || -> Vec<String> {
+        let text = std::fs::read_to_string(&answers).unwrap();
+        let image =
+            |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["image"].as_str().unwrap().to_owned();
+        text.lines().map(|l| image(l).rsplit('/').next().unwrap().to_owned()).collect()
+    };
+    let (code, said) = run(&[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("b.tif") && said.contains("1 of 3 scenes could not be described"), "{said}");
+    assert_eq!(images(), ["a.tif", "c.tif"]);
+    std::fs::write(many.join("b.tif"), &whole).unwrap();
+    let (code, said) = run(&["--resume"]);
+    assert_eq!((code, images()), (Some(0), vec!["a.tif".into(), "c.tif".into(), "b.tif".into()]), "{said}");
+    std::fs::write(&answers, "{}\n").unwrap();
+    let (code, said) = run(&["--resume"]);
+    assert!(code == Some(1) && said.contains("answers.jsonl, line 1"), "{said}");
 }
 
 /// Two tiles of the first scene: the run is interrupted after one, resumed, and the file has both captions.

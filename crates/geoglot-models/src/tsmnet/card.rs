@@ -112,7 +112,7 @@ impl TsmNetCard {
             let whole = |c: &InputCard| [c.bands.len(), c.center.len(), c.spread.len()] == [bands; 3];
             if has && !card.inputs[k].as_ref().is_some_and(whole) {
                 return Err(fail(format!(
-                    "the input `{}` does not have {bands} bands with mean and deviation; the file was changed or is damaged",
+                    "the input `{}` does not have {bands} bands with centre and spread; the file was changed or is damaged",
                     INPUTS[k]
                 )));
             }

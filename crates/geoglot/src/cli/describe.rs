@@ -1,12 +1,13 @@
 //! `geoglot describe SCENE`: descriptions, answers, a conversation.
 
+use std::collections::HashSet;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, ValueEnum};
-use geoglot::core::{RunManifest, atomic};
+use geoglot::core::{BandUse, Registry, RunManifest, atomic};
 use geoglot::models::llm::{GenerateOptions, Message, Sampling};
 use geoglot::models::spectral_llava::{IMAGE, Parts, SpectralLlava, Task};
 use geoglot::raster::SceneArg;
@@ -83,7 +84,7 @@ pub struct Args {
     /// JSON lines to write to: image, question, text; of an archive GeoParquet with a column of captions
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Go on with an archive where an interrupted run stopped
+    /// Go on where an interrupted run stopped: answers in --out are kept
     #[arg(long, requires = "out")]
     resume: bool,
     /// Print JSON
@@ -161,46 +162,106 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         print_warnings(&seen.warnings);
         return chat(&model, &seen, &options);
     }
-    let task = args.task.task();
-    let (stop, mut found) = (interrupt_flag(), Vec::<Described>::new());
-    let streamed = scenes.len() == 1 && !args.json && args.out.is_none() && std::io::stdout().is_terminal();
-    for arg in &scenes {
-        let seen = look(&model, arg, &registry, args.tile)?;
-        print_warnings(&seen.warnings);
-        let mut listen = |text: &str| {
-            if streamed {
-                print!("{text}");
-                let _ = std::io::stdout().flush();
+    let mut answers = Answers::open(&args)?;
+    let (stop, many, mut failed) = (interrupt_flag(), scenes.len() > 1, 0);
+    let question = args.ask.as_deref().unwrap_or(args.task.task().instruction());
+    let known = answers.found.iter().filter(|d| d.question == question).map(|d| d.image.clone());
+    let known: HashSet<PathBuf> = known.collect();
+    for arg in scenes.iter().filter(|arg| !known.contains(&arg.path)) {
+        match answer(&args, &model, arg, many, &registry, &options, &stop) {
+            Ok(Some((one, bands))) => {
+                run.inputs.push(bands);
+                answers.keep(one)?;
             }
-            !stop.load(Ordering::SeqCst)
-        };
-        let one = describe(&model, &arg.path, &seen, args.ask.as_deref(), task, &options, &mut listen)?;
-        run.inputs.push(seen.bands);
-        if streamed {
-            println!();
-        } else if !args.json && args.out.is_none() {
-            match scenes.len() {
-                1 => println!("{}", one.text),
-                _ => println!("{}: {}", arg.path.display(), one.text),
+            Ok(None) => break,
+            Err(error) if many => {
+                eprintln!("error: {error:#}");
+                failed += 1;
             }
-        }
-        found.push(one);
-        if stop.load(Ordering::SeqCst) {
-            break;
+            Err(error) => return Err(error),
         }
     }
     run.stage("describe");
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
+        println!("{}", serde_json::to_string_pretty(&answers.found)?);
     }
-    if let Some(out) = &args.out {
-        let lines = found.iter().map(|d| Ok(serde_json::to_string(d)? + "\n")).collect::<anyhow::Result<String>>()?;
-        atomic::write(out, lines.as_bytes())?;
-        run.results.insert("scenes".into(), found.len().into());
+    let count = answers.found.len();
+    if let Some(out) = answers.out.filter(|_| count > 0) {
+        run.results.insert("scenes".into(), count.into());
         save_run_beside(&run, out)?;
-        println!("{} scenes: {}", found.len(), out.display());
+        println!("{count} scenes: {}", out.display());
+    }
+    if stop.load(Ordering::SeqCst) {
+        let resume = if args.out.is_some() { "; continue with the same command and --resume" } else { "" };
+        bail!("interrupted after {count} of {} scenes{resume}", scenes.len());
+    }
+    if failed > 0 {
+        bail!("{failed} of {} scenes could not be described (see above)", scenes.len());
     }
     Ok(())
+}
+
+/// Answers as they come; those of a file are there after each scene.
+struct Answers<'a> {
+    out: Option<&'a Path>,
+    found: Vec<Described>,
+}
+
+impl<'a> Answers<'a> {
+    fn open(args: &'a Args) -> anyhow::Result<Self> {
+        let mut answers = Answers { out: args.out.as_deref(), found: Vec::new() };
+        if let Some(out) = answers.out.filter(|out| args.resume && out.exists()) {
+            let text = std::fs::read_to_string(out).with_context(|| out.display().to_string())?;
+            for (k, line) in text.lines().enumerate() {
+                let what = || format!("{}, line {}: expected an answer written by `describe`", out.display(), k + 1);
+                answers.found.push(serde_json::from_str(line).with_context(what)?);
+            }
+        }
+        Ok(answers)
+    }
+
+    fn keep(&mut self, one: Described) -> anyhow::Result<()> {
+        self.found.push(one);
+        let Some(out) = self.out else { return Ok(()) };
+        let lines = self.found.iter().map(|d| Ok(serde_json::to_string(d)? + "\n"));
+        Ok(atomic::write(out, lines.collect::<anyhow::Result<String>>()?.as_bytes())?)
+    }
+}
+
+/// What the model says of one scene, printed where no file or JSON was asked for; `None` when the user stopped it.
+fn answer(
+    args: &Args,
+    model: &SpectralLlava,
+    arg: &SceneArg,
+    many: bool,
+    registry: &Registry,
+    options: &GenerateOptions,
+    stop: &AtomicBool,
+) -> anyhow::Result<Option<(Described, BandUse)>> {
+    let seen = look(model, arg, registry, args.tile)?;
+    print_warnings(&seen.warnings);
+    let printed = !args.json && args.out.is_none();
+    let streamed = printed && !many && std::io::stdout().is_terminal();
+    let mut listen = |text: &str| {
+        if streamed {
+            print!("{text}");
+            let _ = std::io::stdout().flush();
+        }
+        !stop.load(Ordering::SeqCst)
+    };
+    let one = describe(model, &arg.path, &seen, args.ask.as_deref(), args.task.task(), options, &mut listen)?;
+    if streamed {
+        println!();
+    }
+    if stop.load(Ordering::SeqCst) {
+        return Ok(None);
+    }
+    match (printed && !streamed, many) {
+        (true, true) => println!("{}: {}", arg.path.display(), one.text),
+        (true, false) => println!("{}", one.text),
+        _ => {}
+    }
+    Ok(Some((one, seen.bands)))
 }
 
 fn load(args: &Args) -> anyhow::Result<SpectralLlava> {

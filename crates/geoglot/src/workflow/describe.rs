@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use ndarray::Array3;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::images::{Place, TowerScene, batch};
 use crate::core::{BandUse, Registry};
@@ -31,7 +31,7 @@ pub struct SeenTile {
 }
 
 /// What was said of a tile.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TileAnswer {
     /// First column and row, columns and rows.
     pub window: [usize; 4],
@@ -40,7 +40,7 @@ pub struct TileAnswer {
 }
 
 /// What was said of a scene.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Described {
     /// The image.
     pub image: PathBuf,
@@ -49,7 +49,7 @@ pub struct Described {
     /// The answer: of the one tile, or the summary of all.
     pub text: String,
     /// Answers tile by tile, where there are several.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tiles: Vec<TileAnswer>,
 }
 
@@ -102,7 +102,8 @@ pub fn look(model: &SpectralLlava, arg: &SceneArg, registry: &Registry, tile: Op
 }
 
 /// Asks `question` (the task's own when there is none) about a scene. Several tiles are answered one by one and then summed up by the
-/// same model from its answers. `listen` gets the text of the one answer, or of the summary, as it comes.
+/// same model from its answers. `listen` gets the text of the one answer, or of the summary, as it
+/// comes, and ends everything with `false`.
 ///
 /// # Errors
 /// A prompt that leaves no room for the answer; what generating may say.
@@ -132,7 +133,7 @@ pub fn describe(
     }
     let mut tiles = Vec::new();
     for tile in &seen.tiles {
-        let text = ask(tile, &mut |_| true)?.text.trim().to_owned();
+        let text = ask(tile, &mut |_| listen(""))?.text.trim().to_owned();
         tiles.push(TileAnswer { window: tile.window, text });
     }
     let text = match task {
