@@ -52,7 +52,7 @@ fn compare(mut model: LanguageModel, expected: &Value, tolerance: f32) {
 
 #[test]
 fn architectures_agree_with_transformers() {
-    for name in ["smollm2", "llama-3", "llama-2", "qwen2"] {
+    for name in ["smollm2", "llama-3", "llama-2", "tinyllama", "qwen2"] {
         let folder = fixtures().join(name);
         let expected = read(&folder.join("expected.json"));
         let model = LanguageModel::open(&folder).unwrap();
@@ -128,6 +128,21 @@ fn adapters_agree_with_peft() {
     adapter.config.geoglot_base_model = Some("0".repeat(64));
     let error = LanguageModel::open(&fixtures().join("smollm2")).unwrap().with_adapter(&adapter, false).err().unwrap();
     assert!(error.to_string().contains("not on this model"), "{error}");
+}
+
+#[test]
+fn peft_reads_an_adapter_that_was_trained_here() {
+    let folder = fixtures().join("smollm2-trained");
+    let adapter = PeftAdapter::open(&folder).unwrap();
+    let model = LanguageModel::open(&fixtures().join("smollm2")).unwrap();
+    compare(model.with_adapter(&adapter, false).unwrap(), &read(&folder.join("expected.json")), 2.0 * TOLERANCE);
+    // It is what would be written today.
+    let again = tempfile::tempdir().unwrap();
+    adapter.save(again.path()).unwrap();
+    let json = |folder: &Path| read(&folder.join("adapter_config.json"));
+    assert_eq!(json(again.path()), json(&folder));
+    let bytes = |folder: &Path| std::fs::read(folder.join("adapter_model.safetensors")).unwrap();
+    assert_eq!(bytes(again.path()), bytes(&folder));
 }
 
 #[test]

@@ -17,6 +17,7 @@ use ndarray::{Array1, Array2};
 use rand::RngExt;
 
 use super::inputs::{Inputs, of_linear, to_linear};
+use super::standard::{Standard, Standardised};
 use super::{Sequence, StageSection};
 use crate::checkpoint::{Checkpoint, State};
 use crate::contrastive::PretrainError;
@@ -74,7 +75,7 @@ struct Trainable {
     adapters: Option<Adapters>,
 }
 
-/// Trains a stage, from `start` or a random projector; with `lora`, new adapters are trained too. `device` is the autodiff device of
+/// Trains a stage, from `start` or a random projector, on standardised states; with `lora`, new adapters are trained too. `device` is the autodiff device of
 /// `data.frozen`.
 ///
 /// # Errors
@@ -96,15 +97,13 @@ pub fn train_stage(
     };
     let seeds = Seeds::new(seed);
     let rate = section.learning_rate.unwrap_or(if lora.is_some() { 2e-4 } else { 1e-3 });
+    let standard = Standard::measure(data.images, data.sequences, data.width)?;
+    let data = &StageData { images: &Standardised { images: data.images, standard: &standard }, ..*data };
     let projector = match start {
-        Some(projector) => to_linear(projector, device),
-        None => {
-            let (mut rng, bound) = (seeds.stream("llava/projector"), (data.width as f32).powf(-0.5));
-            let shape = (data.decoder.config.width, data.width);
-            let weight = Array2::from_shape_simple_fn(shape, || rng.random_range(-bound..bound));
-            to_linear(&Projector { weight, bias: Array1::zeros(shape.0) }, device)
-        }
+        Some(projector) => standard.of_raw(projector),
+        None => random(data, &seeds),
     };
+    let projector = to_linear(&projector, device);
     let adapters = lora.map(|l| l.init(&data.decoder.config, seeds.value("llava/adapters"), device));
     let trainable = number_parameters(Trainable { projector, adapters });
     let optimizer = ModuleOptimizer::from(FusedAdamConfig::new().build());
@@ -164,7 +163,20 @@ pub fn train_stage(
         }
     }
     let Trainable { projector, adapters } = run.trainable;
-    Ok(StageResult { projector: of_linear(&projector), adapters, history: run.history, ended })
+    let projector = standard.to_raw(of_linear(&projector));
+    Ok(StageResult { projector, adapters, history: run.history, ended })
+}
+
+/// A projector whose outputs are as large as the language model's own embeddings: larger ones drown what its first blocks add to them.
+fn random(data: &StageData<'_>, seeds: &Seeds) -> Projector {
+    let vocabulary = data.decoder.config.vocabulary;
+    let ids: Vec<u32> = (0..vocabulary).step_by(vocabulary.div_ceil(1024)).map(|id| id as u32).collect();
+    let words = data.decoder.embed(&ids);
+    let size = (words.iter().map(|v| v * v).sum::<f32>() / words.len() as f32).sqrt();
+    let (mut rng, bound) = (seeds.stream("llava/projector"), size * (3.0 / data.width as f32).sqrt());
+    let shape = (data.decoder.config.width, data.width);
+    let weight = Array2::from_shape_simple_fn(shape, || rng.random_range(-bound..bound));
+    Projector { weight, bias: Array1::zeros(shape.0) }
 }
 
 struct Run {

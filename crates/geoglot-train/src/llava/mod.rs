@@ -12,6 +12,7 @@ mod fit;
 mod inputs;
 mod recipe;
 mod sequence;
+mod standard;
 #[cfg(test)]
 mod tests;
 
