@@ -102,10 +102,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return Err(Usage("--top-k 0: expected 1 or more".into()).into());
     }
     threshold(args.threshold)?;
-    if let Some(out) = &args.out {
-        writable(out)?;
-    }
     let mut images = parse_scene(&args.images)?;
+    if let Some(out) = &args.out {
+        writable(&[out], images.iter().map(|i| i.path.as_path()))?;
+    }
     for image in &mut images {
         image.sensor = image.sensor.take().or_else(|| args.sensor.clone());
     }

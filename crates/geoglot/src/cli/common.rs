@@ -1,5 +1,6 @@
 //! Options that mean the same in every command.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -90,12 +91,27 @@ pub fn registry(file: Option<&PathBuf>) -> anyhow::Result<Registry> {
     }
 }
 
-/// Refuses an output file that is a folder before any work is done for it.
-pub fn writable(out: &Path) -> anyhow::Result<()> {
-    match out.is_dir() {
-        true => Err(Usage(format!("--out {} is a folder; name a file", out.display())).into()),
-        false => Ok(()),
+/// Refuses output files that are folders, one another or an input, before any work is done for them.
+pub fn writable<'a>(outputs: &[&Path], inputs: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
+    // A file that is still to be written is known by its folder.
+    let place = |path: &Path| {
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        match (whole.canonicalize(), whole.parent().map(Path::canonicalize), whole.file_name()) {
+            (Ok(found), ..) => found,
+            (_, Some(Ok(folder)), Some(name)) => folder.join(name),
+            _ => whole,
+        }
+    };
+    let mut seen: HashMap<PathBuf, &str> = inputs.into_iter().map(|path| (place(path), "an input")).collect();
+    for out in outputs {
+        if out.is_dir() {
+            return Err(Usage(format!("{} is a folder; name a file to write to", out.display())).into());
+        }
+        if let Some(what) = seen.insert(place(out), "another output") {
+            return Err(Usage(format!("{} is {what} as well; name another file to write to", out.display())).into());
+        }
     }
+    Ok(())
 }
 
 /// A threshold of cosines or probabilities.

@@ -142,15 +142,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if args.max_tokens == 0 || args.tile == Some(0) {
         return Err(Usage("--max-tokens and --tile: expected 1 or more".into()).into());
     }
-    if let Some(out) = &args.out {
-        writable(out)?;
-    }
     if let [one] = args.scenes.as_slice()
         && is_archive(Path::new(one))
     {
         return archive(&args, Path::new(one), &options, run);
     }
     let scenes = scenes(&args)?;
+    if let Some(out) = &args.out {
+        writable(&[out], scenes.iter().map(|s| s.path.as_path()))?;
+    }
     if args.chat && scenes.len() != 1 {
         return Err(Usage(format!("--chat is about one scene; {} were given", scenes.len())).into());
     }
@@ -275,6 +275,7 @@ fn archive(args: &Args, folder: &Path, options: &GenerateOptions, mut run: RunMa
         let what = "is an archive: name the GeoParquet file that gets its captions (--out captions.parquet)";
         return Err(Usage(format!("{} {what}", folder.display())).into());
     };
+    writable(&[out], [])?;
     if args.chat || args.json || args.tile.is_some() {
         return Err(
             Usage("an archive's tiles are described one by one: without --chat, --json and --tile".into()).into()

@@ -15,7 +15,7 @@ use geoglot::raster::{Scene, SceneArg, SceneInput, is_placeholder};
 use geoglot::workflow::picture::open_scene;
 use serde_json::{Value, json};
 
-use super::common::registry;
+use super::common::{registry, writable};
 use super::map::parse_scene;
 
 /// Arguments of `info`.
@@ -51,6 +51,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             continue;
         }
         let arg: SceneArg = parse_scene(std::slice::from_ref(text))?.remove(0);
+        if let Some(preview) = &args.preview {
+            writable(&[preview], [arg.path.as_path()])?;
+        }
         let scene = open_scene(&arg, &registry)?;
         let input = &scene.inputs()[0];
         let stats = if args.quick { None } else { Some(scene_stats(input.source().as_ref())?) };

@@ -1,6 +1,6 @@
 //! `geoglot segment`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args as ClapArgs;
@@ -88,7 +88,13 @@ fn apart(texts: &[String]) -> Vec<String> {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let device = args.device.open()?;
     let mut run = RunManifest::start("segment");
-    writable(&args.out)?;
+    let inputs = parse_scene(&apart(&args.scene))?;
+    let outputs: Vec<&Path> = [Some(&args.out), args.scores.as_ref(), args.polygons.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(PathBuf::as_path)
+        .collect();
+    writable(&outputs, inputs.iter().map(|i| i.path.as_path()))?;
     if !is_open_model(&args.model) {
         let model = args.model.display();
         return Err(Usage(format!(
@@ -107,7 +113,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Some(list) => class_words(list).map_err(|e| Usage(format!("--classes: {e:#}")))?,
         None => Vec::new(),
     };
-    let scene = open_scene_of(&parse_scene(&apart(&args.scene))?, &registry(args.sensors.as_ref())?)?;
+    let scene = open_scene_of(&inputs, &registry(args.sensors.as_ref())?)?;
     print_bands(&scene.band_use());
     print_warnings(scene.warnings());
     run.inputs = scene.band_use();
@@ -137,7 +143,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         run.results.insert(class.name.clone(), share);
     }
     run.results.insert("unlabelled pixels".into(), result.unlabelled.into());
-    run.save(args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new(".")))?;
+    run.save(args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&run)?);
         return Ok(());

@@ -37,6 +37,20 @@ fn wrong_arguments_end_with_2() {
     assert_eq!(work.files("x").len() + work.files("out").len(), 0);
 }
 
+#[test]
+fn nothing_is_written_over_what_is_read() {
+    let work = Work::new();
+    let before = work.read("scene/sar.tif");
+    work.run("segment --model m --scene optical=scene/lidar.tif,sar=scene/sar.tif --out scene/../scene/sar.tif")
+        .fails(2, &["scene/sar.tif is an input as well"]);
+    work.run("segment --model m --scene sar=scene/sar.tif --out new.tif --scores new.tif")
+        .fails(2, &["another output"]);
+    work.run("describe scene --model m --out scene/sar.tif").fails(2, &["an input as well"]);
+    work.run("classify scene/sar.tif --labels a;b --model m --out scene/sar.tif").fails(2, &["an input as well"]);
+    work.run("info scene/sar.tif --preview scene/sar.tif").fails(2, &["an input as well"]);
+    assert!(work.read("scene/sar.tif") == before && work.files("new.tif").is_empty());
+}
+
 #[cfg(not(any(feature = "cuda", feature = "vulkan")))]
 #[test]
 fn a_device_of_another_build_is_named_with_its_feature() {
