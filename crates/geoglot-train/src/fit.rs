@@ -20,13 +20,13 @@ use indexmap::IndexMap;
 use ndarray::{Array2, Array3};
 use rand::RngExt;
 
-use crate::checkpoint::{Checkpoint, State};
+use crate::checkpoint::Checkpoint;
 use crate::flat::{flatten, number_parameters, unflatten};
-use crate::history::{self, EpochRecord};
+use crate::history::EpochRecord;
 use crate::objective::vocabulary_loss;
 use crate::optimise::{average, record, restore};
+use crate::past::Past;
 use crate::recipe::{PromptUse, TrainOptions};
-use crate::tfevents;
 use crate::{Error, Result};
 
 use embed::{accuracy, cutters, matrix, tensors, thinned};
@@ -129,18 +129,9 @@ pub fn fit(
     let device = device.clone().autodiff();
     let cutters = cutters(config, data.inputs)?;
     let network = number_parameters(config.init(&device, seeds.value("init"))?);
-    let mut run = Run {
-        best: Vec::new(),
-        ema: None,
-        optimizer: FusedAdamConfig::new().with_weight_decay(options.weight_decay).init(),
-        history: Vec::new(),
-        best_epoch: 0,
-        network,
-    };
-    if let Some(place) = keep
-        && place.resume
-        && let Some(checkpoint) = Checkpoint::load(place.folder, place.run)?
-    {
+    let optimizer = FusedAdamConfig::new().with_weight_decay(options.weight_decay).init();
+    let mut run = Run { network, optimizer, ema: None, past: Past::default() };
+    if let (Some(place), Some(checkpoint)) = (keep, Past::checkpoint(keep)?) {
         run = run.restore(checkpoint, &Checkpoint::path(place.folder))?;
     }
     let classes: Vec<usize> = data.train.iter().map(|p| p.class).collect();
@@ -151,8 +142,8 @@ pub fn fit(
     };
     let validation = thinned(data.validation, VALIDATION);
     let mut ended = Ended::Finished;
-    for epoch in run.history.len()..options.epochs {
-        if epoch - run.best_epoch.min(epoch) >= options.patience && !validation.is_empty() {
+    for epoch in run.past.history.len()..options.epochs {
+        if epoch - run.past.best_epoch().min(epoch) >= options.patience && !validation.is_empty() {
             ended = Ended::EarlyStopped;
             break;
         }
@@ -167,7 +158,7 @@ pub fn fit(
             true => None,
             false => Some(accuracy(&evaluated, &cutters, &validation, data.text, &device.clone().inner())?),
         };
-        run.history.push(EpochRecord {
+        let record = EpochRecord {
             epoch: epoch + 1,
             loss,
             validation_oa,
@@ -177,60 +168,34 @@ pub fn fit(
             seconds: start.elapsed().as_secs_f64(),
             parts: IndexMap::new(),
             figures: IndexMap::new(),
-        });
-        let best = run.best_epoch.checked_sub(1).and_then(|e| run.history[e].validation_oa);
-        if validation_oa.is_none() || validation_oa > best {
-            run.best_epoch = epoch + 1;
-            run.best = current;
-        }
-        observer.epoch(&run.history[epoch], options.epochs);
+        };
+        run.past.add(record, |r| r.validation_oa, || current);
+        observer.epoch(&run.past.history[epoch], options.epochs);
         if let Some(place) = keep {
             run.save(place)?;
         }
     }
-    if run.best.is_empty() {
-        // Stopped before the first epoch was over.
-        run.best = flatten(&run.network);
-    }
-    let network = unflatten(run.network, &run.best).valid();
-    Ok(Trained { network, history: run.history, best_epoch: run.best_epoch, ended })
+    let (best, history, best_epoch) = run.past.end(|| flatten(&run.network));
+    Ok(Trained { network: unflatten(run.network, &best).valid(), history, best_epoch, ended })
 }
 
 /// What changes while training.
 struct Run {
     network: Mmlgnet,
     optimizer: ModuleOptimizer,
-    best: Vec<f32>,
     ema: Option<Vec<f32>>,
-    history: Vec<EpochRecord>,
-    best_epoch: usize,
+    past: Past,
 }
 
 impl Run {
     fn restore(self, checkpoint: Checkpoint, path: &Path) -> Result<Self> {
         let (network, optimizer) = restore(self.network, self.optimizer, &checkpoint, path)?;
-        let Checkpoint { state, best, ema, .. } = checkpoint;
-        Ok(Self { network, optimizer, best, ema, history: state.history, best_epoch: state.best_epoch })
+        Ok(Self { network, optimizer, ema: checkpoint.ema.clone(), past: Past::of(checkpoint) })
     }
 
     fn save(&self, place: RunFolder<'_>) -> Result<()> {
         let optimizer = record(&self.optimizer, &Checkpoint::path(place.folder))?;
-        let state = State {
-            run: place.run.into(),
-            epochs: self.history.len(),
-            best_epoch: self.best_epoch,
-            history: self.history.clone(),
-        };
-        let checkpoint = Checkpoint {
-            state,
-            weights: flatten(&self.network),
-            best: self.best.clone(),
-            ema: self.ema.clone(),
-            optimizer,
-        };
-        checkpoint.save(place.folder)?;
-        history::write(place.folder, &self.history)?;
-        tfevents::write(place.folder, &tfevents::scalars(&self.history))
+        self.past.save(place, flatten(&self.network), self.ema.clone(), optimizer)
     }
 
     /// One epoch; the mean loss, or `None` when the observer asked to stop.

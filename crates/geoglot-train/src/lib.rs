@@ -22,6 +22,7 @@ pub mod merge;
 mod objective;
 pub mod open_segmentation;
 mod optimise;
+mod past;
 pub mod recipe;
 pub mod segmentation;
 pub mod tfevents;

@@ -21,11 +21,12 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Checkpoint, State};
+use crate::checkpoint::Checkpoint;
 use crate::contrastive::{Crop, ImageSet, Images, PretrainError, SetsSection};
 use crate::flat::{flatten, number_parameters};
-use crate::history::{self, EpochRecord};
+use crate::history::EpochRecord;
 use crate::optimise::{clip, record, restore};
+use crate::past::Past;
 use crate::recipe::{Recipe, RecipeError, read};
 use crate::{Ended, Observer, RunFolder};
 
@@ -270,10 +271,7 @@ pub fn pretrain_masked(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<Masked> {
-    let checkpoint = match keep {
-        Some(place) if place.resume => Checkpoint::load(place.folder, place.run)?,
-        _ => None,
-    };
+    let checkpoint = Past::checkpoint(keep)?;
     let bind = |images: &&dyn Images| Ok(preprocess.bind(need, images.bands(), None)?);
     let bound = sets.iter().map(bind).collect::<Result<Vec<BoundPreprocess>>>()?;
     let all: Vec<(usize, usize)> =
@@ -284,14 +282,14 @@ pub fn pretrain_masked(
     device.seed(seeds.value("mae/init"));
     let mae = number_parameters(model.decoder.init(&model.encoder(), &device));
     let adam = FusedAdamConfig::new().with_beta_2(0.95).with_decoupled_decay(options.weight_decay).build();
-    let mut run = Run { mae, optimizer: ModuleOptimizer::from(adam), history: Vec::new() };
+    let mut run = Run { mae, optimizer: ModuleOptimizer::from(adam), past: Past::default() };
     if let (Some(place), Some(checkpoint)) = (keep, checkpoint) {
         let (mae, optimizer) = restore(run.mae, run.optimizer, &checkpoint, &Checkpoint::path(place.folder))?;
-        run = Run { mae, optimizer, history: checkpoint.state.history };
+        run = Run { mae, optimizer, past: Past::without_best(checkpoint) };
     }
     let steps = sampler.len() * options.epochs;
     let mut ended = Ended::Finished;
-    'training: for epoch in run.history.len()..options.epochs {
+    'training: for epoch in run.past.history.len()..options.epochs {
         let start = Instant::now();
         let mut sums = [0f64; 2];
         let turns = Symmetry::draw(seeds.value("mae/turn"), epoch, all.len());
@@ -346,7 +344,7 @@ pub fn pretrain_masked(
             }
         }
         let [token, spectral] = sums.map(|s| s / batches.len() as f64);
-        run.history.push(EpochRecord {
+        run.past.history.push(EpochRecord {
             epoch: epoch + 1,
             loss: token + options.spectral * spectral,
             validation_oa: None,
@@ -357,28 +355,24 @@ pub fn pretrain_masked(
             parts: IndexMap::from([("token".to_owned(), token), ("spectral".to_owned(), spectral)]),
             figures: IndexMap::new(),
         });
-        observer.epoch(&run.history[epoch], options.epochs);
+        observer.epoch(&run.past.history[epoch], options.epochs);
         if let Some(place) = keep {
             run.save(place)?;
         }
     }
-    Ok(Masked { encoder: run.mae.valid().encoder, history: run.history, ended })
+    Ok(Masked { encoder: run.mae.valid().encoder, history: run.past.history, ended })
 }
 
 struct Run {
     mae: SpectralMae,
     optimizer: ModuleOptimizer,
-    history: Vec<EpochRecord>,
+    past: Past,
 }
 
 impl Run {
     fn save(&self, place: RunFolder<'_>) -> Result<()> {
         let optimizer = record(&self.optimizer, &Checkpoint::path(place.folder))?;
-        let done = self.history.len();
-        let state = State { run: place.run.into(), epochs: done, best_epoch: done, history: self.history.clone() };
-        let weights = flatten(&self.mae);
-        Checkpoint { state, best: weights.clone(), weights, ema: None, optimizer }.save(place.folder)?;
-        Ok(history::write(place.folder, &self.history)?)
+        Ok(self.past.save(place, flatten(&self.mae), None, optimizer)?)
     }
 }
 

@@ -21,10 +21,11 @@ use super::groups::optimizer;
 use super::model::{Contrast, Student};
 use super::options::{Precision, PretrainOptions};
 use super::step::{Found, Setting};
-use crate::checkpoint::{Checkpoint, State};
+use crate::checkpoint::Checkpoint;
 use crate::flat::{flatten, unflatten};
-use crate::history::{self, EpochRecord};
+use crate::history::EpochRecord;
 use crate::optimise::{average, clip, record, restore};
+use crate::past::Past;
 use crate::{Ended, Observer, RunFolder};
 
 /// A trained tower.
@@ -88,10 +89,7 @@ pub fn pretrain_with(
 ) -> Result<Pretrained> {
     data.check(config.vit.output())?;
     // First of all, so that another run's checkpoint is refused before a teacher looks at every image.
-    let checkpoint = match keep {
-        Some(place) if place.resume => Checkpoint::load(place.folder, place.run)?,
-        _ => None,
-    };
+    let checkpoint = Past::checkpoint(keep)?;
     let Beginning { start, teachers, devices, measure } = beginning;
     let inputs = Inputs::bind(config, data)?;
     let lessons =
@@ -112,7 +110,7 @@ pub fn pretrain_with(
     let student = Student::init(&config.vit, start, &lessons, options, &devices[0])?;
     let labels: Vec<&str> = lessons.iter().map(|l| l.teacher.section.label()).collect();
     let (student, optimizer) = optimizer(student, &labels, options)?;
-    let mut run = Run { student, optimizer, ema: None, history: Vec::new(), steps: steps_per_epoch * options.epochs };
+    let mut run = Run { student, optimizer, ema: None, past: Past::default(), steps: steps_per_epoch * options.epochs };
     if let (Some(place), Some(checkpoint)) = (keep, checkpoint) {
         run = run.restore(checkpoint, &Checkpoint::path(place.folder))?;
     }
@@ -123,7 +121,7 @@ pub fn pretrain_with(
         .map_err(|e| PretrainError::Input(format!("threads that read images cannot be started: {e}")))?;
     let setting = Setting { data, inputs: &inputs, lessons: &lessons, options, devices: &devices, readers: &readers };
     let mut ended = Ended::Finished;
-    for epoch in run.history.len()..options.epochs {
+    for epoch in run.past.history.len()..options.epochs {
         let start = Instant::now();
         let plan = epoch_plan(data, options, epoch)?;
         let found;
@@ -138,7 +136,7 @@ pub fn pretrain_with(
                 .map_err(|problem| PretrainError::Input(format!("measuring after epoch {}: {problem}", epoch + 1)))?,
             None => IndexMap::new(),
         };
-        run.history.push(EpochRecord {
+        run.past.history.push(EpochRecord {
             epoch: epoch + 1,
             loss,
             validation_oa: None,
@@ -149,12 +147,12 @@ pub fn pretrain_with(
             parts,
             figures,
         });
-        observer.epoch(&run.history[epoch], options.epochs);
+        observer.epoch(&run.past.history[epoch], options.epochs);
         if let Some(place) = keep {
             run.save(place)?;
         }
     }
-    Ok(Pretrained { model: run.result().contrast.valid(), history: run.history, ended, steps_per_epoch })
+    Ok(Pretrained { model: run.result().contrast.valid(), history: run.past.history, ended, steps_per_epoch })
 }
 
 /// Preprocessing and wavelengths of each modality.
@@ -189,7 +187,7 @@ struct Run {
     student: Student,
     optimizer: ModuleOptimizer,
     ema: Option<Vec<f32>>,
-    history: Vec<EpochRecord>,
+    past: Past,
     /// Of all epochs.
     steps: usize,
 }
@@ -205,17 +203,12 @@ impl Run {
 
     fn restore(self, checkpoint: Checkpoint, path: &Path) -> Result<Self> {
         let (student, optimizer) = restore(self.student, self.optimizer, &checkpoint, path)?;
-        Ok(Self { student, optimizer, ema: checkpoint.ema, history: checkpoint.state.history, ..self })
+        Ok(Self { student, optimizer, ema: checkpoint.ema.clone(), past: Past::without_best(checkpoint), ..self })
     }
 
     fn save(&self, place: RunFolder<'_>) -> Result<()> {
         let optimizer = record(&self.optimizer, &Checkpoint::path(place.folder))?;
-        let done = self.history.len();
-        let state = State { run: place.run.into(), epochs: done, best_epoch: done, history: self.history.clone() };
-        let weights = flatten(&self.student);
-        let checkpoint = Checkpoint { state, best: weights.clone(), weights, ema: self.ema.clone(), optimizer };
-        checkpoint.save(place.folder)?;
-        Ok(history::write(place.folder, &self.history)?)
+        Ok(self.past.save(place, flatten(&self.student), self.ema.clone(), optimizer)?)
     }
 
     /// One epoch; the run after it, the mean loss and its parts, or `None` when the observer asked to stop. Images are read and cropped one batch ahead.

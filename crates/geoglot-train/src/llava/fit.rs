@@ -19,12 +19,13 @@ use rand::RngExt;
 use super::inputs::{Inputs, of_linear, to_linear};
 use super::standard::{Standard, Standardised};
 use super::{Sequence, StageSection};
-use crate::checkpoint::{Checkpoint, State};
+use crate::checkpoint::Checkpoint;
 use crate::contrastive::PretrainError;
 use crate::flat::{flatten, number_parameters};
-use crate::history::{self, EpochRecord};
+use crate::history::EpochRecord;
 use crate::mae::warm_cosine;
 use crate::optimise::{clip, record, restore};
+use crate::past::Past;
 use crate::{Ended, Observer, RunFolder};
 
 type Result<T, E = PretrainError> = std::result::Result<T, E>;
@@ -91,10 +92,7 @@ pub fn train_stage(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<StageResult> {
-    let checkpoint = match keep {
-        Some(place) if place.resume => Checkpoint::load(place.folder, place.run)?,
-        _ => None,
-    };
+    let checkpoint = Past::checkpoint(keep)?;
     let seeds = Seeds::new(seed);
     let rate = section.learning_rate.unwrap_or(if lora.is_some() { 2e-4 } else { 1e-3 });
     let standard = Standard::measure(data.images, data.sequences, data.width)?;
@@ -107,11 +105,11 @@ pub fn train_stage(
     let adapters = lora.map(|l| l.init(&data.decoder.config, seeds.value("llava/adapters"), device));
     let trainable = number_parameters(Trainable { projector, adapters });
     let optimizer = ModuleOptimizer::from(FusedAdamConfig::new().build());
-    let mut run = Run { trainable, optimizer, history: Vec::new() };
+    let mut run = Run { trainable, optimizer, past: Past::default() };
     if let (Some(place), Some(checkpoint)) = (keep, checkpoint) {
         let (trainable, optimizer) =
             restore(run.trainable, run.optimizer, &checkpoint, &Checkpoint::path(place.folder))?;
-        run = Run { trainable, optimizer, history: checkpoint.state.history };
+        run = Run { trainable, optimizer, past: Past::without_best(checkpoint) };
     }
     // All steps of all epochs; they depend on the seed only.
     let sampler = BatchSampler::new(data.sequences.len(), section.effective_batch, seeds.value("llava/order"))
@@ -120,7 +118,7 @@ pub fn train_stage(
     let warmup = (section.warmup * plan.len() as f64).round() as usize;
     let rounds = plan.chunks(section.save_every).count();
     let mut ended = Ended::Finished;
-    'training: for (round, steps) in plan.chunks(section.save_every).enumerate().skip(run.history.len()) {
+    'training: for (round, steps) in plan.chunks(section.save_every).enumerate().skip(run.past.history.len()) {
         let (start, mut total) = (Instant::now(), 0.0);
         for (number, batch) in steps.iter().enumerate() {
             let step = round * section.save_every + number;
@@ -146,7 +144,7 @@ pub fn train_stage(
                 break 'training;
             }
         }
-        run.history.push(EpochRecord {
+        run.past.history.push(EpochRecord {
             epoch: round + 1,
             loss: total / steps.len() as f64,
             validation_oa: None,
@@ -157,14 +155,14 @@ pub fn train_stage(
             parts: IndexMap::new(),
             figures: IndexMap::new(),
         });
-        observer.epoch(&run.history[round], rounds);
+        observer.epoch(&run.past.history[round], rounds);
         if let Some(place) = keep {
             run.save(place)?;
         }
     }
     let Trainable { projector, adapters } = run.trainable;
     let projector = standard.to_raw(of_linear(&projector));
-    Ok(StageResult { projector, adapters, history: run.history, ended })
+    Ok(StageResult { projector, adapters, history: run.past.history, ended })
 }
 
 /// A projector whose outputs are as large as the language model's own embeddings: larger ones drown what its first blocks add to them.
@@ -182,18 +180,14 @@ fn random(data: &StageData<'_>, seeds: &Seeds) -> Projector {
 struct Run {
     trainable: Trainable,
     optimizer: ModuleOptimizer,
-    history: Vec<EpochRecord>,
+    past: Past,
 }
 
 impl Run {
     fn save(&self, place: RunFolder<'_>) -> Result<()> {
         let path: &Path = place.folder;
         let optimizer = record(&self.optimizer, &Checkpoint::path(path))?;
-        let done = self.history.len();
-        let state = State { run: place.run.into(), epochs: done, best_epoch: done, history: self.history.clone() };
-        let weights = flatten(&self.trainable);
-        Checkpoint { state, best: weights.clone(), weights, ema: None, optimizer }.save(path)?;
-        Ok(history::write(path, &self.history)?)
+        Ok(self.past.save(place, flatten(&self.trainable), None, optimizer)?)
     }
 }
 

@@ -21,12 +21,13 @@ use rand::RngExt;
 use super::answer::{answer, class_texts, count, drop_units, leave_out, scores};
 use super::pairs::{ClassTexts, OpenData, Pair, check};
 use super::sections::OpenOptions;
-use crate::checkpoint::{Checkpoint, State};
+use crate::checkpoint::Checkpoint;
 use crate::flat::{flatten, number_parameters, unflatten};
-use crate::history::{self, EpochRecord};
+use crate::history::EpochRecord;
 use crate::optimise::{record, restore};
+use crate::past::Past;
 use crate::segmentation::SegmentError;
-use crate::{Ended, Error, Observer, RunFolder, tfevents};
+use crate::{Ended, Error, Observer, RunFolder};
 
 type Result<T> = std::result::Result<T, SegmentError>;
 
@@ -71,19 +72,14 @@ pub fn fit_network(
         network,
         optimizers: [adam.init(), adam.init()],
         texts,
-        best: Vec::new(),
-        best_epoch: 0,
-        history: Vec::new(),
+        past: Past::default(),
         per_epoch,
     };
-    if let Some(place) = keep
-        && place.resume
-        && let Some(checkpoint) = Checkpoint::load(place.folder, place.run)?
-    {
+    if let (Some(place), Some(checkpoint)) = (keep, Past::checkpoint(keep)?) {
         run.restore(checkpoint, &Checkpoint::path(place.folder))?;
     }
     let mut ended = Ended::Finished;
-    for epoch in run.history.len()..options.epochs {
+    for epoch in run.past.history.len()..options.epochs {
         let start = Instant::now();
         let Some((loss, parts)) = run.epoch(epoch, &sampler, data, options, &autodiff, observer)? else {
             ended = Ended::Interrupted;
@@ -94,7 +90,7 @@ pub fn fit_network(
             false => Some(run.validate(data, options.batch, device)?),
         };
         let scale = run.network.temperature.as_ref().map_or(1.0, |t| t.scale().into_scalar());
-        run.history.push(EpochRecord {
+        let record = EpochRecord {
             epoch: epoch + 1,
             loss,
             validation_oa: scores.map(|s| s.0),
@@ -104,22 +100,15 @@ pub fn fit_network(
             seconds: start.elapsed().as_secs_f64(),
             parts,
             figures: IndexMap::new(),
-        });
-        let best = run.best_epoch.checked_sub(1).and_then(|e| run.history[e].validation_miou);
-        if scores.is_none() || scores.map(|s| s.1) > best {
-            run.best_epoch = epoch + 1;
-            run.best = flatten(&run.network);
-        }
-        observer.epoch(&run.history[epoch], options.epochs);
+        };
+        run.past.add(record, |r| r.validation_miou, || flatten(&run.network));
+        observer.epoch(&run.past.history[epoch], options.epochs);
         if let Some(place) = keep {
             run.save(place)?;
         }
     }
-    if run.best.is_empty() {
-        run.best = flatten(&run.network);
-    }
-    let network = unflatten(run.network, &run.best).valid();
-    Ok(OpenNetwork { network, history: run.history, best_epoch: run.best_epoch, ended })
+    let (best, history, best_epoch) = run.past.end(|| flatten(&run.network));
+    Ok(OpenNetwork { network: unflatten(run.network, &best).valid(), history, best_epoch, ended })
 }
 
 /// Ids of the towers' parameters: they learn at a rate of their own.
@@ -144,9 +133,7 @@ struct Run {
     optimizers: [ModuleOptimizer; 2],
     towers: Vec<ParamId>,
     texts: ClassTexts,
-    best: Vec<f32>,
-    best_epoch: usize,
-    history: Vec<EpochRecord>,
+    past: Past,
     per_epoch: usize,
 }
 
@@ -163,8 +150,7 @@ impl Run {
             let own = Checkpoint { optimizer: bytes.to_vec(), ..checkpoint.clone() };
             (self.network, *slot) = restore(self.network.clone(), slot.clone(), &own, path)?;
         }
-        self.best = checkpoint.best;
-        (self.history, self.best_epoch) = (checkpoint.state.history, checkpoint.state.best_epoch);
+        self.past = Past::of(checkpoint);
         Ok(())
     }
 
@@ -174,16 +160,7 @@ impl Run {
         let mut optimizer = (first.len() as u64).to_le_bytes().to_vec();
         optimizer.extend(first);
         optimizer.extend(record(&self.optimizers[1], &path)?);
-        let state = State {
-            run: place.run.into(),
-            epochs: self.history.len(),
-            best_epoch: self.best_epoch,
-            history: self.history.clone(),
-        };
-        let (weights, best) = (flatten(&self.network), self.best.clone());
-        Checkpoint { state, weights, best, ema: None, optimizer }.save(place.folder)?;
-        history::write(place.folder, &self.history)?;
-        Ok(tfevents::write(place.folder, &tfevents::scalars(&self.history))?)
+        Ok(self.past.save(place, flatten(&self.network), None, optimizer)?)
     }
 
     /// One epoch; the mean loss and its parts, or `None` when the observer asked to stop.

@@ -3,12 +3,11 @@
 //! Everything drawn at random depends on the seed and the epoch only, so that a run continued from the checkpoint of any epoch gives the same
 //! weights, bit for bit on one device, as a run that was never interrupted.
 
-use std::path::Path;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
-use burn::tensor::{Bytes, Device, Tensor, TensorData};
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor, TensorData};
 use geoglot_core::Seeds;
 use geoglot_data::{BatchSampler, Symmetry};
 use geoglot_models::segmentation::initial_head;
@@ -20,10 +19,12 @@ use rand::{Rng, RngExt};
 use super::error::{Result, SegmentError};
 use super::features::Features;
 use super::recipe::SegmentOptions;
-use crate::checkpoint::{Checkpoint, State};
+use crate::checkpoint::Checkpoint;
 use crate::flat::{flatten, number_parameters, unflatten};
-use crate::history::{self, EpochRecord};
-use crate::{Ended, Error, Observer, RunFolder, tfevents};
+use crate::history::EpochRecord;
+use crate::optimise::{record, restore};
+use crate::past::Past;
+use crate::{Ended, Error, Observer, RunFolder};
 
 /// Validation looks at most at this many tiles, evenly spaced.
 const VALIDATION: usize = 200;
@@ -83,21 +84,17 @@ pub fn fit_head(
     let mut run = Run {
         head: number_parameters(initial_head(config, &autodiff, seeds.value("init"))),
         optimizer: FusedAdamConfig::new().with_decoupled_decay(options.weight_decay).init(),
-        best: Vec::new(),
-        best_epoch: 0,
-        history: Vec::new(),
+        past: Past::default(),
         per_epoch,
     };
-    if let Some(place) = keep
-        && place.resume
-        && let Some(checkpoint) = Checkpoint::load(place.folder, place.run)?
-    {
-        run.restore(checkpoint, &Checkpoint::path(place.folder))?;
+    if let (Some(place), Some(checkpoint)) = (keep, Past::checkpoint(keep)?) {
+        (run.head, run.optimizer) = restore(run.head, run.optimizer, &checkpoint, &Checkpoint::path(place.folder))?;
+        run.past = Past::of(checkpoint);
     }
     let step = data.validation.len().div_ceil(VALIDATION).max(1);
     let validation: Vec<&LabelledTile> = data.validation.iter().step_by(step).collect();
     let mut ended = Ended::Finished;
-    for epoch in run.history.len()..options.epochs {
+    for epoch in run.past.history.len()..options.epochs {
         let start = Instant::now();
         let Some(loss) = run.epoch(epoch, &sampler, config, data, options, &autodiff, observer)? else {
             ended = Ended::Interrupted;
@@ -107,7 +104,7 @@ pub fn fit_head(
             true => None,
             false => Some(validate(&run.head.valid(), config.classes, data, &validation, options.batch, device)?),
         };
-        run.history.push(EpochRecord {
+        let epoch_record = EpochRecord {
             epoch: epoch + 1,
             loss,
             validation_oa: scores.map(|s| s.0),
@@ -117,22 +114,16 @@ pub fn fit_head(
             seconds: start.elapsed().as_secs_f64(),
             parts: IndexMap::new(),
             figures: IndexMap::new(),
-        });
-        let best = run.best_epoch.checked_sub(1).and_then(|e| run.history[e].validation_miou);
-        if scores.is_none() || scores.map(|s| s.1) > best {
-            run.best_epoch = epoch + 1;
-            run.best = flatten(&run.head);
-        }
-        observer.epoch(&run.history[epoch], options.epochs);
+        };
+        run.past.add(epoch_record, |r| r.validation_miou, || flatten(&run.head));
+        observer.epoch(&run.past.history[epoch], options.epochs);
         if let Some(place) = keep {
-            run.save(place)?;
+            let optimizer = record(&run.optimizer, &Checkpoint::path(place.folder))?;
+            run.past.save(place, flatten(&run.head), None, optimizer)?;
         }
     }
-    if run.best.is_empty() {
-        run.best = flatten(&run.head);
-    }
-    let head = unflatten(run.head, &run.best).valid();
-    Ok(TrainedHead { head, history: run.history, best_epoch: run.best_epoch, ended })
+    let (best, history, best_epoch) = run.past.end(|| flatten(&run.head));
+    Ok(TrainedHead { head: unflatten(run.head, &best).valid(), history, best_epoch, ended })
 }
 
 fn check(config: &UperNetConfig, data: &HeadData<'_>, options: &SegmentOptions) -> Result<()> {
@@ -181,48 +172,11 @@ fn check(config: &UperNetConfig, data: &HeadData<'_>, options: &SegmentOptions) 
 struct Run {
     head: UperNet,
     optimizer: ModuleOptimizer,
-    best: Vec<f32>,
-    best_epoch: usize,
-    history: Vec<EpochRecord>,
+    past: Past,
     per_epoch: usize,
 }
 
 impl Run {
-    fn restore(&mut self, checkpoint: Checkpoint, path: &Path) -> Result<()> {
-        let fail = |problem: String| Error::Checkpoint { path: path.into(), problem };
-        if checkpoint.weights.len() != flatten(&self.head).len() {
-            return Err(
-                fail("holds another number of weights than the head has; delete it to start over".into()).into()
-            );
-        }
-        let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(checkpoint.optimizer))
-            .map_err(|e| fail(format!("its optimiser state is damaged ({e}); delete it to start over")))?;
-        self.head = unflatten(self.head.clone(), &checkpoint.weights);
-        self.optimizer = self.optimizer.clone().load_record(record);
-        self.best = checkpoint.best;
-        (self.history, self.best_epoch) = (checkpoint.state.history, checkpoint.state.best_epoch);
-        Ok(())
-    }
-
-    fn save(&self, place: RunFolder<'_>) -> Result<()> {
-        let path = Checkpoint::path(place.folder);
-        let optimizer = self
-            .optimizer
-            .to_record()
-            .into_bytes()
-            .map_err(|e| Error::Checkpoint { path, problem: format!("the optimiser state cannot be written: {e}") })?;
-        let state = State {
-            run: place.run.into(),
-            epochs: self.history.len(),
-            best_epoch: self.best_epoch,
-            history: self.history.clone(),
-        };
-        let (weights, best) = (flatten(&self.head), self.best.clone());
-        Checkpoint { state, weights, best, ema: None, optimizer: optimizer.to_vec() }.save(place.folder)?;
-        history::write(place.folder, &self.history)?;
-        Ok(tfevents::write(place.folder, &tfevents::scalars(&self.history))?)
-    }
-
     /// One epoch; the mean loss, or `None` when the observer asked to stop.
     #[allow(clippy::too_many_arguments)]
     fn epoch(
