@@ -10,7 +10,7 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
-use geoglot_core::{Seeds, small_file};
+use geoglot_core::Seeds;
 use geoglot_data::{BatchSampler, Symmetry};
 use geoglot_models::spectralgpt::{MaeConfig, SpectralGpt, SpectralGptConfig, SpectralMae, sentinel2_subset};
 use geoglot_models::vision::{BandNeed, BoundPreprocess, ImagePreprocess};
@@ -27,7 +27,7 @@ use crate::flat::{flatten, number_parameters};
 use crate::history::EpochRecord;
 use crate::optimise::{clip, record, restore};
 use crate::past::Past;
-use crate::recipe::{Recipe, RecipeError, read};
+use crate::recipe::{Recipe, RecipeError, file, named, read};
 use crate::{Ended, Observer, RunFolder};
 
 pub use statistics::own_statistics;
@@ -176,8 +176,7 @@ impl MaskedRecipe {
     /// # Errors
     /// [`RecipeError`] naming the file and the key.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
-        let text = small_file::read_text(path, small_file::TEXT)?;
-        let folder = path.parent().map_or_else(Default::default, Path::to_path_buf);
+        let (text, folder) = file(path)?;
         Self::parse(&text, &path.display().to_string(), folder, overrides)
     }
 
@@ -212,11 +211,8 @@ impl MaskedRecipe {
     }
 
     fn problem(&self) -> Option<String> {
-        if self.name.is_empty() || self.name.contains(['/', '\\']) {
-            return Some(format!(
-                "name = {:?}: give a short name without slashes; it names the output folder",
-                self.name
-            ));
+        if let Err(problem) = named(&self.name) {
+            return Some(problem);
         }
         if self.data.set.is_empty() {
             return Some("data has no sets; give at least one [[data.set]] with a path".into());

@@ -29,7 +29,6 @@
 
 use std::path::{Path, PathBuf};
 
-use geoglot_core::small_file;
 use geoglot_data::datasets::Split;
 use geoglot_models::vision::ValueScale;
 use serde::{Deserialize, Serialize};
@@ -39,7 +38,7 @@ use super::error::Result;
 use super::measure::{EvaluateSection, VariantSection};
 use super::options::PretrainOptions;
 use super::tower::TowerSection;
-use crate::recipe::{Recipe, RecipeError, Templates, read};
+use crate::recipe::{Recipe, RecipeError, Templates, file, named, read};
 
 /// A pre-training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -145,8 +144,7 @@ impl PretrainRecipe {
     /// # Errors
     /// [`RecipeError`] naming the file and the key.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
-        let text = small_file::read_text(path, small_file::TEXT)?;
-        let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+        let (text, folder) = file(path)?;
         Self::parse(&text, &path.display().to_string(), folder, overrides)
     }
 
@@ -159,12 +157,7 @@ impl PretrainRecipe {
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.name.is_empty() || self.name.contains(['/', '\\']) {
-            return Err(format!(
-                "name = {:?}: give a short name without slashes; it names the output folder",
-                self.name
-            ));
-        }
+        named(&self.name)?;
         if self.data.set.is_empty() {
             return Err("data has no sets; give at least one [[data.set]] with a path".into());
         }

@@ -20,12 +20,11 @@
 
 use std::path::{Path, PathBuf};
 
-use geoglot_core::small_file;
 use geoglot_models::spectral_llava::ImageTokens;
 use geoglot_nn::llm::LoraConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::{Recipe, RecipeError, read};
+use crate::recipe::{Recipe, RecipeError, file, named, read};
 
 /// A training of projector and adapters: `kind = "spectral-llava"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -191,8 +190,7 @@ impl LlavaRecipe {
     /// # Errors
     /// [`RecipeError`] naming the file and the key.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
-        let text = small_file::read_text(path, small_file::TEXT)?;
-        let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+        let (text, folder) = file(path)?;
         Self::parse(&text, &path.display().to_string(), folder, overrides)
     }
 
@@ -205,11 +203,8 @@ impl LlavaRecipe {
     }
 
     fn problem(&self) -> Option<String> {
-        if self.name.is_empty() || self.name.contains(['/', '\\']) {
-            return Some(format!(
-                "name = {:?}: give a short name without slashes; it names the output folder",
-                self.name
-            ));
+        if let Err(problem) = named(&self.name) {
+            return Some(problem);
         }
         if self.align.is_none() && self.tune.is_none() {
             return Some("neither [align] nor [tune]: nothing would be trained".into());

@@ -26,13 +26,12 @@
 
 use std::path::{Path, PathBuf};
 
-use geoglot_core::small_file;
 use geoglot_data::datasets::Split;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::sections::{NetworkSection, OpenOptions, TextSide};
-use crate::recipe::{Recipe, RecipeError, SceneSection, SplitSection, read};
+use crate::recipe::{Recipe, RecipeError, SceneSection, SplitSection, file, named, read};
 
 /// An experiment of open-vocabulary segmentation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -165,8 +164,7 @@ impl OpenRecipe {
     /// # Errors
     /// [`RecipeError`] naming the file and the key.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
-        let text = small_file::read_text(path, small_file::TEXT)?;
-        let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+        let (text, folder) = file(path)?;
         Self::parse(&text, &path.display().to_string(), folder, overrides)
     }
 
@@ -182,12 +180,7 @@ impl OpenRecipe {
         if self.kind != "open-segmentation" {
             return Err(format!("kind = {:?}, expected \"open-segmentation\"", self.kind));
         }
-        if self.name.is_empty() || self.name.contains(['/', '\\']) {
-            return Err(format!(
-                "name = {:?}: give a short name without slashes; it names the output folder",
-                self.name
-            ));
-        }
+        named(&self.name)?;
         let (data, model) = (&self.data, &self.model);
         if data.scene.is_empty() == data.folders.is_empty() {
             return Err("data needs one of: [[data.scene]] with inputs and labels, or [[data.folders]]".into());

@@ -32,7 +32,6 @@ mod train;
 
 use std::path::{Path, PathBuf};
 
-use geoglot_core::small_file;
 use geoglot_data::PreprocessOptions;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -41,6 +40,7 @@ pub use data::{DataSection, SceneSection};
 pub use error::RecipeError;
 pub use kind::Kind;
 pub use overrides::read;
+pub(crate) use overrides::{file, named};
 pub use split::{Kind as SplitKind, SplitSection};
 pub use train::{PromptUse, Schedule, TrainOptions};
 
@@ -159,8 +159,7 @@ impl Recipe {
     /// # Errors
     /// [`RecipeError`] naming the file and the key.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
-        let text = small_file::read_text(path, small_file::TEXT)?;
-        let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+        let (text, folder) = file(path)?;
         Self::parse(&text, &path.display().to_string(), folder, overrides)
     }
 
@@ -173,12 +172,7 @@ impl Recipe {
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.name.is_empty() || self.name.contains(['/', '\\']) {
-            return Err(format!(
-                "name = {:?}: give a short name without slashes; it names the output folder",
-                self.name
-            ));
-        }
+        named(&self.name)?;
         self.data.check()?;
         let known: Vec<&str> = self.data.scene[0].inputs.keys().map(String::as_str).collect();
         let named = self.model.inputs.iter().chain(&self.model.elevation).chain(self.preprocess.keys());

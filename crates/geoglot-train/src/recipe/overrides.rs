@@ -1,9 +1,26 @@
 //! `--set key.path=value`, and reading a recipe with such overrides.
 
+use std::path::{Path, PathBuf};
+
+use geoglot_core::small_file;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::RecipeError;
+
+/// Text of a recipe's file, and the folder that its paths are relative to.
+pub(crate) fn file(path: &Path) -> Result<(String, PathBuf), RecipeError> {
+    let text = small_file::read_text(path, small_file::TEXT)?;
+    Ok((text, path.parent().map_or_else(PathBuf::new, Path::to_path_buf)))
+}
+
+/// Checks the name of a recipe.
+pub(crate) fn named(name: &str) -> Result<(), String> {
+    match name.is_empty() || name.contains(['/', '\\']) {
+        true => Err(format!("name = {name:?}: give a short name without slashes; it names the output folder")),
+        false => Ok(()),
+    }
+}
 
 /// Reads a recipe of any kind from TOML `text`, with overrides `key.path=value` applied before it is checked; `origin` names it in messages.
 ///

@@ -20,14 +20,13 @@
 //! Instead of scenes: `[[data.pairs]]` (folders of images and of label rasters of the same names) or `dataset = "m-cashew-plant"` (a GEO-Bench
 //! folder). Scenes are divided by `[split]`, as in the recipes of `geoglot train`; pairs and sets of images come divided.
 
-use geoglot_core::small_file;
 use std::path::{Path, PathBuf};
 
 use geoglot_data::datasets::Split;
 use geoglot_nn::segmentation::{PixelBranch, UperNetConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::{Recipe, RecipeError, SceneSection, SplitSection, read};
+use crate::recipe::{Recipe, RecipeError, SceneSection, SplitSection, file, named, read};
 
 /// A segmentation experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -256,8 +255,7 @@ impl SegmentRecipe {
     /// # Errors
     /// [`RecipeError`] naming the file and the key.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
-        let text = small_file::read_text(path, small_file::TEXT)?;
-        let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+        let (text, folder) = file(path)?;
         Self::parse(&text, &path.display().to_string(), folder, overrides)
     }
 
@@ -273,12 +271,7 @@ impl SegmentRecipe {
         if self.kind != "segmentation" {
             return Err(format!("kind = {:?}, expected \"segmentation\"", self.kind));
         }
-        if self.name.is_empty() || self.name.contains(['/', '\\']) {
-            return Err(format!(
-                "name = {:?}: give a short name without slashes; it names the output folder",
-                self.name
-            ));
-        }
+        named(&self.name)?;
         let (data, model) = (&self.data, &self.model);
         let sources = [!data.scene.is_empty(), !data.pairs.is_empty(), data.dataset.is_some()];
         if sources.iter().filter(|s| **s).count() != 1 {
