@@ -47,7 +47,7 @@ def ablate(args, name: str, recipe: str, changes: list, variants: list, env: dic
     rows = [
         {
             "variant": row["variant"],
-            "runs": [{"seed": r["seed"], **named(r["figures"])} for r in row["runs"]],
+            "runs": [{"seed": r["seed"], **named([v and v["value"] for v in r["figures"]])} for r in row["runs"]],
             "mean": named(row["figures"]),
             f"difference to {table['rows'][0]['variant']}": named(row["differences"]),
         }

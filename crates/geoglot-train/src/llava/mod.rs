@@ -11,6 +11,7 @@
 mod fit;
 mod inputs;
 mod recipe;
+mod regression;
 mod sequence;
 mod standard;
 #[cfg(test)]

@@ -56,7 +56,7 @@ impl Standard {
 }
 
 /// States of image `i`, of the expected width.
-fn read(images: &dyn ImageStates, i: usize, width: usize) -> Result<Array2<f32>, PretrainError> {
+pub(super) fn read(images: &dyn ImageStates, i: usize, width: usize) -> Result<Array2<f32>, PretrainError> {
     let states = images.states(i).map_err(|e| PretrainError::Input(format!("{}: {e}", images.name(i))))?;
     match states.ncols() == width {
         true => Ok(states),

@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::ablation_table::{AblationRun, AblationTable, about_seeds};
 use super::measure::{Measurement, measurement};
 use super::merge::figure;
 use super::pretrain::{Prepared, pretrain};
@@ -20,47 +21,6 @@ use crate::models::mmlgnet::sha256;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::contrastive::{EvaluateSection, PretrainRecipe, Variant};
 use crate::train::{Observer, Silent};
-
-/// The table of an ablation, written as `ablation.json`, `ablation.csv` and `ablation.txt`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TowerAblation {
-    /// Name of the recipe.
-    pub recipe: String,
-    /// Seeds of the runs.
-    pub seeds: Vec<u64>,
-    /// Columns: what is measured, with the figure.
-    pub columns: Vec<String>,
-    /// One row a variant; the first is what the others are compared with.
-    pub rows: Vec<TowerRow>,
-    /// What the intervals are, and what the reader should know.
-    pub notes: Vec<String>,
-}
-
-/// One variant.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TowerRow {
-    /// Its name.
-    pub variant: String,
-    /// Its runs, one a seed.
-    pub runs: Vec<TowerRun>,
-    /// One figure a column, 0–1: the mean over the seeds; of one seed the protocol's own interval.
-    pub figures: Vec<Interval>,
-    /// Each figure less that of the first row, seed by seed; none in the first row.
-    pub differences: Vec<Interval>,
-}
-
-/// A variant trained with one seed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TowerRun {
-    /// The seed.
-    pub seed: u64,
-    /// SHA-256 of the weights.
-    pub model: String,
-    /// Mean contrastive loss of the last epoch.
-    pub loss: f64,
-    /// One figure a column, 0–1.
-    pub figures: Vec<Interval>,
-}
 
 /// A finished training and its figures, `scores.json` in its folder.
 #[derive(Debug, Serialize, Deserialize)]
@@ -98,7 +58,7 @@ pub fn ablate_towers(
     out: &Path,
     run: &mut RunManifest,
     mut observer: impl FnMut(&str) -> Box<dyn Observer>,
-) -> anyhow::Result<TowerAblation> {
+) -> anyhow::Result<AblationTable> {
     let recipe = request.recipe;
     if recipe.evaluate.is_empty() {
         bail!("{}: nothing is measured; add [[evaluate]] with a protocol and data", recipe.name);
@@ -123,7 +83,8 @@ pub fn ablate_towers(
         );
     }
     let seeds: Vec<u64> = (0..request.seeds.max(1) as u64).map(|k| recipe.train.seed.wrapping_add(k)).collect();
-    let mut rows: Vec<TowerRow> = Vec::new();
+    let columns = recipe.evaluate.iter().map(EvaluateSection::title).collect();
+    let mut table = AblationTable::new(&recipe.name, seeds.clone(), columns);
     for variant in request.variants {
         let same = variant.recipe.data == recipe.data && variant.recipe.text == recipe.text;
         let own = if same { None } else { Some(open(&variant.recipe)?) };
@@ -138,31 +99,15 @@ pub fn ablate_towers(
                 one(request, &changed, prepared, &folder, observer(&title).as_mut()).with_context(|| title.clone())?,
             );
         }
-        let mean = |values: Vec<f64>| Interval::of_runs(&values).context("there are no runs");
-        let column = |k: usize| runs.iter().map(|r| r.figures[k].value).collect::<Vec<_>>();
-        let (mut figures, mut differences) = (Vec::new(), Vec::new());
-        for k in 0..recipe.evaluate.len() {
-            figures.push(if runs.len() == 1 { runs[0].figures[k] } else { mean(column(k))? });
-            if let Some(first) = rows.first() {
-                let pairs = column(k).into_iter().zip(&first.runs);
-                differences.push(mean(pairs.map(|(value, other)| value - other.figures[k].value).collect())?);
-            }
-        }
-        rows.push(TowerRow { variant: variant.name.clone(), runs, figures, differences });
+        table.add(&variant.name, runs);
         run.stage(&variant.name);
     }
-    let mut notes = vec![match seeds.len() {
-        1 => "Intervals: the protocols' own (bootstrap over test images) of one training; they do not hold what another seed would change.".to_owned(),
-        n => format!("Means over {n} trainings with seeds {seeds:?}; intervals: 95 %, Student's t. They hold what the seed changes, not what other test images would."),
-    }];
-    notes.extend(shared.warnings.iter().cloned());
-    let columns = recipe.evaluate.iter().map(EvaluateSection::title).collect();
-    let table = TowerAblation { recipe: recipe.name.clone(), seeds, columns, rows, notes };
+    let one = "Intervals: the protocols' own (bootstrap over test images) of one training; they do not hold what another seed would change.";
+    table.notes.push(about_seeds(&seeds, one));
+    table.notes.extend(shared.warnings.iter().cloned());
     run.seed = Some(recipe.train.seed);
     run.inputs.clone_from(&shared.bands);
-    atomic::write_json(&out.join("ablation.json"), &table)?;
-    atomic::write(&out.join("ablation.csv"), table.csv().as_bytes())?;
-    atomic::write(&out.join("ablation.txt"), table.text().as_bytes())?;
+    table.save(out)?;
     run.save(out)?;
     Ok(table)
 }
@@ -174,7 +119,7 @@ fn one(
     prepared: &Prepared,
     folder: &Path,
     observer: &mut dyn Observer,
-) -> anyhow::Result<TowerRun> {
+) -> anyhow::Result<AblationRun> {
     let bare = PretrainRecipe { evaluate: Vec::new(), ablation: Vec::new(), ..recipe.clone() };
     let training = sha256(bare.to_toml()?.as_bytes());
     let file = folder.join("scores.json");
@@ -214,9 +159,9 @@ fn one(
                 value
             }
         };
-        figures.push(value);
+        figures.push(Some(value));
     }
-    Ok(TowerRun { seed: recipe.train.seed, model: scores.model, loss: scores.loss, figures })
+    Ok(AblationRun { seed: recipe.train.seed, model: scores.model, loss: Some(scores.loss), figures })
 }
 
 /// The figure of a section for the model in `folder`.
@@ -252,58 +197,4 @@ fn measure(
     let head = found.report.methods.iter().find(|m| m.role == Role::Model).context("no head was scored")?;
     let value = if section.metric() == "OA" { head.scores.oa } else { head.scores.mean_iou };
     value.context("the figure is undefined on these images")
-}
-
-impl TowerAblation {
-    /// One line a variant, column and seed, and one with the mean: variant, seed, measured, value, low, high.
-    pub fn csv(&self) -> String {
-        let mut text = String::from("variant,seed,measured,value,low,high\n");
-        let quoted = |s: &str| format!("\"{}\"", s.replace('"', "\"\""));
-        let mut line = |row: &TowerRow, seed: &str, k: usize, v: &Interval| {
-            let measured = quoted(&self.columns[k]);
-            text += &format!("{},{seed},{measured},{},{},{}\n", quoted(&row.variant), v.value, v.low, v.high);
-        };
-        for row in &self.rows {
-            for run in &row.runs {
-                run.figures.iter().enumerate().for_each(|(k, v)| line(row, &run.seed.to_string(), k, v));
-            }
-            row.figures.iter().enumerate().for_each(|(k, v)| line(row, "mean", k, v));
-            row.differences.iter().enumerate().for_each(|(k, v)| line(row, "difference", k, v));
-        }
-        text
-    }
-
-    /// The table as text, in %: the figures, then the differences to the first row.
-    pub fn text(&self) -> String {
-        let percent = |v: &Interval, sign: bool| {
-            let number = |v: f64| if sign { format!("{:+.2}", 100.0 * v) } else { format!("{:.2}", 100.0 * v) };
-            match v.low < v.high {
-                true => format!("{} ({} to {})", number(v.value), number(v.low), number(v.high)),
-                false => number(v.value),
-            }
-        };
-        let first = self.rows.first().map_or("", |r| r.variant.as_str());
-        let mut text = format!("{}: ablation, seeds {:?}\n", self.recipe, self.seeds);
-        let figures = self.rows.iter().map(|r| (&r.variant, &r.figures, false));
-        let differences = self.rows.iter().skip(1).map(|r| (&r.variant, &r.differences, true));
-        for (title, rows) in
-            [("%".to_owned(), figures.collect::<Vec<_>>()), (format!("points against {first}"), differences.collect())]
-        {
-            let mut table = vec![std::iter::once(title).chain(self.columns.iter().cloned()).collect::<Vec<_>>()];
-            for (variant, values, sign) in rows {
-                let cells = values.iter().map(|v| percent(v, sign));
-                table.push(std::iter::once(variant.clone()).chain(cells).collect());
-            }
-            let width = |k: usize| table.iter().map(|r| r[k].chars().count()).max().unwrap_or(0);
-            let widths: Vec<usize> = (0..=self.columns.len()).map(width).collect();
-            text.push('\n');
-            for row in &table {
-                let cells = row.iter().zip(&widths).map(|(cell, &w)| format!("{cell:<w$}"));
-                text += &format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end());
-            }
-        }
-        text.push('\n');
-        self.notes.iter().for_each(|n| text += &format!("{n}\n"));
-        text
-    }
 }

@@ -4,6 +4,7 @@
 
 pub mod ablate;
 pub mod ablate_towers;
+pub mod ablation_table;
 pub mod archive;
 pub mod bind;
 pub mod captions;

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::ablation::{OpenAblation, OpenRow, OpenRun};
+use super::super::ablation_table::{AblationRun, AblationTable, about_seeds};
 use super::data::{Parts, Prepared, prepare};
 use super::evaluate::{Asking, Maps, maps, mean_iou};
 use super::text::TextWords;
@@ -31,7 +31,7 @@ use crate::workflow::fold::FoldPlace;
 struct Kept {
     /// What was trained and measured.
     identity: String,
-    run: OpenRun,
+    run: AblationRun,
 }
 
 /// What a row of the table is made of.
@@ -149,16 +149,15 @@ pub fn ablate(
     out: &Path,
     run: &mut RunManifest,
     mut observer: impl FnMut(&str) -> Box<dyn Observer>,
-) -> anyhow::Result<OpenAblation> {
+) -> anyhow::Result<AblationTable> {
     let recipe = request.recipe;
     let skies = Skies::open(recipe)?;
     if skies.own.folds.iter().any(|f| f.test.iter().all(Option::is_none)) {
         bail!("no image has test labels; give a [[data.folders]] with split = \"test\", or fewer train_images");
     }
     run.stage("prepare");
-    let columns = columns(recipe);
     let seeds: Vec<u64> = (0..request.seeds.max(1) as u64).map(|k| recipe.train.seed.wrapping_add(k)).collect();
-    let mut rows: Vec<OpenRow> = Vec::new();
+    let mut table = AblationTable::new(&recipe.name, seeds.clone(), columns(recipe));
     for OpenVariant { name, subject, recipe: variant } in request.variants {
         let mut runs = Vec::new();
         for &seed in &seeds {
@@ -169,30 +168,15 @@ pub fn ablate(
             let done = one(request, (*subject, &changed), &skies, &folder, &mut || observer(&title));
             runs.push(done.with_context(|| title.clone())?);
         }
-        let of = |values: Option<Vec<f64>>| values.and_then(|v| Interval::of_runs(&v));
-        let column = |k: usize| runs.iter().map(|r| r.figures[k]).collect::<Option<Vec<f64>>>();
-        let first = rows.first().map(|r| &r.runs);
-        let difference = |k: usize| {
-            let pairs = runs.iter().zip(first?).map(|(r, other)| Some(r.figures[k]? - other.figures[k]?));
-            pairs.collect::<Option<Vec<f64>>>()
-        };
-        let figures = (0..columns.len()).map(|k| of(column(k))).collect();
-        let differences = (0..if first.is_some() { columns.len() } else { 0 }).map(|k| of(difference(k))).collect();
-        rows.push(OpenRow { variant: name.clone(), runs, figures, differences });
+        table.add(name, runs);
         run.stage(name);
     }
-    let mut notes = vec![skies.own.note.sentence.clone()];
-    notes.push(match seeds.len() {
-        1 => "One training: what another seed would change is not known.".to_owned(),
-        n => format!("Means over {n} trainings with seeds {seeds:?}; intervals: 95 %, Student's t. They hold what the seed changes, not what other test images would."),
-    });
-    notes.extend(skies.own.warnings.iter().cloned());
-    let table = OpenAblation { recipe: recipe.name.clone(), seeds, columns, rows, notes };
+    table.notes.push(skies.own.note.sentence.clone());
+    table.notes.push(about_seeds(&seeds, "One training: what another seed would change is not known."));
+    table.notes.extend(skies.own.warnings.iter().cloned());
     run.seed = Some(recipe.train.seed);
     run.inputs.clone_from(&skies.own.band_use);
-    atomic::write_json(&out.join("ablation.json"), &table)?;
-    atomic::write(&out.join("ablation.csv"), table.csv().as_bytes())?;
-    atomic::write(&out.join("ablation.txt"), table.text().as_bytes())?;
+    table.save(out)?;
     run.save(out)?;
     Ok(table)
 }
@@ -224,7 +208,7 @@ fn one(
     skies: &Skies,
     folder: &Path,
     observer: &mut dyn FnMut() -> Box<dyn Observer>,
-) -> anyhow::Result<OpenRun> {
+) -> anyhow::Result<AblationRun> {
     let identity = sha256(format!("{subject:?}\n{}", recipe.to_toml()?).as_bytes());
     let file = folder.join("scores.json");
     let kept = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
@@ -309,7 +293,9 @@ fn one(
         }
     }
     figures.extend(found.skies.iter().map(ConfusionMatrix::mean_iou));
-    let run = OpenRun { seed: recipe.train.seed, model: hash, figures };
+    let exact = |value: Option<f64>| value.map(|value| Interval { value, low: value, high: value });
+    let figures = figures.into_iter().map(exact).collect();
+    let run = AblationRun { seed: recipe.train.seed, model: hash, loss: None, figures };
     atomic::write_json(&file, &Kept { identity, run: run.clone() })?;
     Ok(run)
 }

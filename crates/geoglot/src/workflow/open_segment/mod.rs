@@ -1,7 +1,6 @@
 //! TSMNet: from a recipe of `kind = "open-segmentation"` to data, models, scores, and masks of any words.
 
 mod ablate;
-mod ablation;
 mod data;
 mod evaluate;
 mod folders;
@@ -13,7 +12,6 @@ mod train;
 mod unet;
 
 pub use ablate::{AblationRequest, OpenVariant, Subject, ablate, variants};
-pub use ablation::{OpenAblation, OpenRow, OpenRun};
 pub use data::{Fold, Prepared, prepare};
 pub use evaluate::{OpenEvaluation, evaluate};
 pub use pair::{PairScene, misregistration};
