@@ -19,6 +19,8 @@ WEATHER = [(0, 0, 1), (0.35, 0, 1), (0, 0.35, 1), (0, 0, 9), (0.25, 0.25, 1), (0
 SCENES = {"train": (range(6), 480), "test": (range(6, 12), 288), "probe": (range(12, 14), 480)}
 # One class covers this share of a tile that the probe may use.
 SHARE = 0.45
+# What lies under more clouds and snow, or thicker haze, than these percentages is not described.
+HIDDEN, HAZE = 15, 30
 # What nobody sees: 43 % from 44 %; and places, as pre-training turns the tiles.
 LEFT_OUT = re.compile(r"(?<!Sentinel-)\d|\b(left|right|upper|lower|top|bottom|middle|centre|corner|half|edge)\w*", re.I)
 WORDS = """
@@ -122,6 +124,11 @@ def captions(args):
         (folder / "seen.jsonl").write_text("\n".join(lines) + "\n")
 
 
+def visible(entry):
+    sky = entry["spectral"]
+    return sky["cloud"] + sky["snow"] < HIDDEN and sky["haze"] < HAZE
+
+
 def conversations(args):
     """`geoglot instruct`: descriptions, classes and questions; descriptions alone; class labels alone (table I's two alignments)."""
     for part in ["train", "test"]:
@@ -134,17 +141,19 @@ def conversations(args):
     everything = {part: json.loads((args.work / f"{part}-all.instruct.json").read_text()) for part in ["train", "test"]}
     for turn in (turn for entries in everything.values() for entry in entries for turn in entry["conversations"]):
         turn["value"] = turn["value"].split(" Spectrally,")[0]
-    (args.work / "test-asked.json").write_text(json.dumps([e for e in everything["test"] if not e["id"].endswith("-classification")]))
-    everything = everything["train"]
-    described = [e for e in everything if e["id"].endswith("-caption")]
+    described = {part: [e for e in entries if e["id"].endswith("-caption") and visible(e)] for part, entries in everything.items()}
     # Lists of classes say again what descriptions do; questions cost the most tokens and teach what colours cannot show.
-    talks = described + [e for e in everything if e["id"].endswith("-spectra")]
-    labelled = json.loads((args.work / "train-labels.instruct.json").read_text())
+    asked = {part: [e for e in entries if e["id"].endswith("-spectra")] for part, entries in everything.items()}
+    (args.work / "test-asked.json").write_text(json.dumps(described["test"] + asked["test"]))
+    clear = {e["image"] for e in described["train"]}
+    labelled = [e for e in json.loads((args.work / "train-labels.instruct.json").read_text()) if e["image"] in clear]
     for seed in args.seeds:
         draw = random.Random(seed)
-        for name, entries, count in [("scene", described, args.align), ("label", labelled, args.align), ("tune", talks, args.tune)]:
-            chosen = draw.sample(entries, min(count, len(entries)))
+        some = lambda entries, count: draw.sample(entries, min(count, len(entries)))
+        for name, chosen in [("scene", some(described["train"], args.align)), ("label", some(labelled, args.align))]:
             (args.work / f"{name}-{seed}.json").write_text(json.dumps(chosen))
+        tune = some(described["train"], args.descriptions) + some(asked["train"], args.questions)
+        (args.work / f"tune-{seed}.json").write_text(json.dumps(tune))
 
 
 def make(args):

@@ -26,7 +26,7 @@ from make import make  # noqa: E402
 from summary import summary  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-VARIANTS = ["scene", "colours", "label"]
+VARIANTS = ["scene", "colours", "label", "random"]
 COLOURS = 'bands = ["B02", "B03", "B04"]'
 
 
@@ -43,13 +43,13 @@ def masked(args, name, seed, bands):
 
 
 def llava(args, name, seed, tower, stage, start=None):
-    start = f'start = "{start}"\n' if start else ""
+    start = f'start = "{start}"\n' if start else 'begin = "random"\n' if name == "random" else ""
     return (
         f'name = "{name}"\nkind = "spectral-llava"\nseed = {seed}\n[data]\nconversations = "{stage["file"]}"\n'
         f'[model]\ntower = "{tower}"\nllm = "{args.llm}"\ntemplate = "chatml"\ntokens = "spectral-mean"\ncontext = 512\n{start}'
         f"[model.lora]\nrank = 16\nalpha = 32.0\ndropout = 0.0\n"
         'targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]\n'
-        f'[{stage["name"]}]\nepochs = {stage["epochs"]}\nbatch = 2\neffective_batch = 4\nlearning_rate = {stage["rate"]}\n'
+        f'[{stage["name"]}]\nepochs = {stage["epochs"]}\nbatch = 4\neffective_batch = 4\nlearning_rate = {stage["rate"]}\n'
     )
 
 
@@ -76,13 +76,14 @@ def seed_run(args, seed, variant):
     bands = COLOURS if variant == "colours" else ""
     name = "colours" if variant == "colours" else "tower"
     tower = train(args, f"{name}-{seed}", masked(args, name, seed, bands))
-    align = dict(name="align", file=work / f"{'label' if variant == 'label' else 'scene'}-{seed}.json", epochs=1, rate=5e-3)
+    align = dict(name="align", file=work / f"{'label' if variant == 'label' else 'scene'}-{seed}.json", epochs=1, rate=1e-3)
     tune = dict(name="tune", file=work / f"tune-{seed}.json", epochs=1, rate=args.rate)
     aligned = train(args, f"{variant}-{seed}", llava(args, variant, seed, tower, align))
-    if variant != "colours":
+    if variant in ("scene", "label"):
         probes = ["--model", aligned, "--data", work / "probe.json", "--sensor", "sentinel-2-l2a", "--language", "--strengths", 1, "--seed", seed]
         found[f"alignment, {variant}"] = evaluate(args, "alignment", f"alignment-{variant}-{seed}", *probes)
-    if args.probes_only:
+    # Class labels are compared by their features (table I), a random start by what is said.
+    if args.probes_only or variant == "label":
         return found
     tuned = train(args, f"tuned-{variant}-{seed}", llava(args, f"tuned-{variant}", seed, tower, tune, start=aligned))
     asked = ["--model", tuned, "--data", work / "test-asked.json", "--limit", args.limit, "--max-tokens", 48]
@@ -96,10 +97,11 @@ def main():
     parser.add_argument("--llm", default="smollm2-135m-q4")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=10, help="passes of masked pre-training")
-    parser.add_argument("--align", type=int, default=96, help="conversations of stage 1")
-    parser.add_argument("--tune", type=int, default=300, help="conversations of stage 2")
-    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate of stage 2")
-    parser.add_argument("--limit", type=int, default=20, help="test entries of each kind that are asked")
+    parser.add_argument("--align", type=int, default=150, help="conversations of stage 1")
+    parser.add_argument("--descriptions", type=int, default=600, help="descriptions of stage 2")
+    parser.add_argument("--questions", type=int, default=300, help="conversations of three questions of stage 2")
+    parser.add_argument("--rate", type=float, default=5e-4, help="learning rate of stage 2")
+    parser.add_argument("--limit", type=int, default=40, help="test entries of each kind that are asked")
     parser.add_argument("--probes-only", action="store_true", help="stop before stage 2: figures 3 and 4 alone")
     parser.add_argument("--work", type=Path, default=ROOT / "out/llava-bench")
     parser.add_argument("--out", type=Path, default=ROOT / "benches/runs/llava.json")
@@ -107,7 +109,7 @@ def main():
     args.geoglot, args.work = str(Path(args.geoglot).resolve()), args.work.resolve()
     make(args)
     folders = {seed: {} for seed in args.seeds}
-    for variant in [v for v in VARIANTS if v != "colours"] if args.probes_only else VARIANTS:
+    for variant in ["scene", "label"] if args.probes_only else VARIANTS:
         for seed in args.seeds:
             folders[seed] |= seed_run(args, seed, variant)
             report(args, folders)

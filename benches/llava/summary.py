@@ -90,7 +90,7 @@ def balanced_over(items):
 def summary(args, folders):
     done = lambda name: [folders[s] for s in sorted(folders) if name in folders[s]]
     read = lambda name, file: [json.loads((f[name] / file).read_text()) for f in done(name)]
-    variants = {"scene": "aligned on descriptions, 12 bands", "colours": "aligned on descriptions, red, green and blue", "label": "aligned on class labels, 12 bands"}
+    variants = {"scene": "aligned on descriptions, 12 bands", "colours": "aligned on descriptions, red, green and blue", "label": "aligned on class labels, 12 bands", "random": "as scene, the projector begun randomly"}
     asked = [v for v in variants if done(f"captions, {v}")]
     both = [f for f in done("captions, scene") if "captions, colours" in f]
     return {

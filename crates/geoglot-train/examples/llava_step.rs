@@ -8,7 +8,7 @@ use geoglot_models::llm::LanguageModel;
 use geoglot_nn::llm::{FrozenDecoder, LoraConfig};
 use geoglot_train::Observer;
 use geoglot_train::history::EpochRecord;
-use geoglot_train::llava::{ImageStates, Sequence, StageData, StageSection, train_stage};
+use geoglot_train::llava::{Begin, ImageStates, Sequence, StageData, StageSection, Start, train_stage};
 use ndarray::Array2;
 
 /// States that depend on the image's number alone.
@@ -77,7 +77,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let lora = LoraConfig { rank, dropout: 0.0, ..LoraConfig::default() };
     let mut clock = Clock(Vec::new());
-    train_stage(&data, &section, None, Some(&lora), 1, None, &device, &mut clock)?;
+    train_stage(&data, &section, Start::Fresh(Begin::Random), Some(&lora), 1, None, &device, &mut clock)?;
     // The first step pays for memory that later ones use again.
     let seconds: Vec<f64> = clock.0.windows(2).map(|w| (w[1].0 - w[0].0).as_secs_f64()).collect();
     let losses: Vec<f32> = clock.0.iter().map(|c| c.1).collect();

@@ -17,8 +17,9 @@ use ndarray::{Array1, Array2};
 use rand::RngExt;
 
 use super::inputs::{Inputs, of_linear, to_linear};
+use super::regression::regression;
 use super::standard::{Standard, Standardised};
-use super::{Sequence, StageSection};
+use super::{Begin, Sequence, StageSection};
 use crate::checkpoint::Checkpoint;
 use crate::contrastive::PretrainError;
 use crate::flat::{flatten, number_parameters};
@@ -56,6 +57,15 @@ pub struct StageData<'a> {
     pub width: usize,
 }
 
+/// The projector that a stage begins with.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a> {
+    /// That of an earlier stage or training.
+    Projector(&'a Projector),
+    /// A new one.
+    Fresh(Begin),
+}
+
 /// A trained stage.
 #[derive(Debug)]
 pub struct StageResult {
@@ -76,7 +86,7 @@ struct Trainable {
     adapters: Option<Adapters>,
 }
 
-/// Trains a stage, from `start` or a random projector, on standardised states; with `lora`, new adapters are trained too. `device` is the autodiff device of
+/// Trains a stage on standardised states; with `lora`, new adapters are trained too. `device` is the autodiff device of
 /// `data.frozen`.
 ///
 /// # Errors
@@ -85,7 +95,7 @@ struct Trainable {
 pub fn train_stage(
     data: &StageData<'_>,
     section: &StageSection,
-    start: Option<&Projector>,
+    start: Start<'_>,
     lora: Option<&LoraConfig>,
     seed: u64,
     keep: Option<RunFolder<'_>>,
@@ -98,9 +108,9 @@ pub fn train_stage(
     let standard = Standard::measure(data.images, data.sequences, data.width)?;
     let data = &StageData { images: &Standardised { images: data.images, standard: &standard }, ..*data };
     let projector = match start {
-        Some(projector) => standard.of_raw(projector),
-        None if std::env::var("GEOGLOT_TRIAL").is_ok() => super::regression::regression(data)?,
-        None => random(data, &seeds),
+        Start::Projector(projector) => standard.of_raw(projector),
+        Start::Fresh(Begin::Answers) => regression(data)?.unwrap_or_else(|| random(data, &seeds)),
+        Start::Fresh(Begin::Random) => random(data, &seeds),
     };
     let projector = to_linear(&projector, device);
     let adapters = lora.map(|l| l.init(&data.decoder.config, seeds.value("llava/adapters"), device));

@@ -17,6 +17,6 @@ mod standard;
 #[cfg(test)]
 mod tests;
 
-pub use fit::{ImageStates, StageData, StageResult, answer_loss, train_stage};
-pub use recipe::{LlavaModel, LlavaRecipe, StageSection};
+pub use fit::{ImageStates, StageData, StageResult, Start, answer_loss, train_stage};
+pub use recipe::{Begin, LlavaModel, LlavaRecipe, StageSection};
 pub use sequence::Sequence;

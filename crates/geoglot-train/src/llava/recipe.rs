@@ -77,9 +77,12 @@ pub struct LlavaModel {
     pub tower: String,
     /// Language model: a folder or GGUF file beside the recipe, or a name.
     pub llm: String,
-    /// Trained model whose projector training begins with; a random one when none is given.
+    /// Trained model whose projector training begins with; a new one when none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
+    /// Where there is no `start`.
+    #[serde(default)]
+    pub begin: Begin,
     /// Chat template by name, where the model's own is not to be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
@@ -95,6 +98,17 @@ pub struct LlavaModel {
     /// Licence of what is trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
+}
+
+/// What a new projector begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Begin {
+    /// Ridge regression from image states to the embeddings of the answers' words.
+    #[default]
+    Answers,
+    /// Random numbers, as published.
+    Random,
 }
 
 fn context() -> usize {

@@ -19,8 +19,8 @@ use crate::contrastive::PretrainError;
 const RIDGE: f64 = 0.03;
 
 /// Least squares from the image states of `data`, which are standardised, to its answers' words. The outputs vary between images as much as the
-/// language model's embeddings vary between words.
-pub(super) fn regression(data: &StageData<'_>) -> Result<Projector, PretrainError> {
+/// language model's embeddings vary between words. `None` where answers do not differ.
+pub(super) fn regression(data: &StageData<'_>) -> Result<Option<Projector>, PretrainError> {
     let (inputs, outputs) = (data.width, data.decoder.config.width);
     let words = WordWeights::count(data.sequences);
     let targets: Vec<Array1<f64>> = data.sequences.iter().map(|s| words.mean_embedding(data, s)).collect();
@@ -46,8 +46,11 @@ pub(super) fn regression(data: &StageData<'_>) -> Result<Projector, PretrainErro
     let covariance = squares / rows.max(1) as f64;
     let fitted = (&weight * &covariance.dot(&weight)).sum() / outputs as f64;
     let spread = spread_of_words(data);
-    let factor = if fitted > 0.0 { spread / fitted.sqrt() } else { 0.0 };
-    Ok(Projector { weight: weight.t().mapv(|v| (factor * v) as f32), bias: centre.mapv(|v| v as f32) })
+    if fitted.sqrt() < 1e-6 * spread {
+        return Ok(None);
+    }
+    let factor = spread / fitted.sqrt();
+    Ok(Some(Projector { weight: weight.t().mapv(|v| (factor * v) as f32), bias: centre.mapv(|v| v as f32) }))
 }
 
 /// How much the embeddings of tokens vary about their mean, as root mean square.
@@ -86,5 +89,64 @@ impl WordWeights {
             weights += weight;
         }
         if weights > 0.0 { sum / weights } else { sum }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use geoglot_models::llm::{LanguageModel, Message};
+    use geoglot_nn::llm::FrozenDecoder;
+
+    use super::super::ImageStates;
+    use super::*;
+
+    /// Six images of three classes, two tokens each, that differ in one channel by class and in another by nothing that is told.
+    struct Images;
+
+    impl ImageStates for Images {
+        fn states(&self, i: usize) -> Result<Array2<f32>, Box<dyn std::error::Error + Send + Sync>> {
+            let class = [1.5f32, -0.5, -1.0][i % 3];
+            let other = [-1.0f32, 1.0][i / 3];
+            Ok(ndarray::array![[class, other, 0.3], [class + 0.1, -other, 0.3]])
+        }
+
+        fn name(&self, i: usize) -> String {
+            format!("image {i}")
+        }
+    }
+
+    #[test]
+    fn images_begin_as_the_words_that_are_said_of_them() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../geoglot-models/tests/fixtures/llm/smollm2");
+        let (llm, device) = (LanguageModel::open(folder.as_ref()).unwrap(), Device::flex());
+        let frozen = FrozenDecoder::new(&llm.decoder, &device);
+        let say = |image: usize, words: [&str; 3]| {
+            let turns = [Message::user("<image>\nWhat is it?"), Message::assistant(words[image % 3])];
+            Sequence::new(&llm, &turns, image, 2).unwrap()
+        };
+        let data =
+            |sequences| StageData { sequences, images: &Images, decoder: &llm.decoder, frozen: &frozen, width: 3 };
+        let told: Vec<Sequence> =
+            (0..6).map(|i| say(i, ["an image of forest", "an image of water", "an image of crops"])).collect();
+        let data_told = data(&told);
+        let projector = regression(&data_told).unwrap().unwrap();
+        let words = WordWeights::count(&told);
+        let targets: Vec<Array1<f64>> = told.iter().take(3).map(|s| words.mean_embedding(&data_told, s)).collect();
+        let centre = targets.iter().fold(Array1::<f64>::zeros(targets[0].len()), |sum, t| sum + t) / 3.0;
+        for i in 0..6 {
+            let states = Images.states(i).unwrap();
+            let shown = projector.project(&states).unwrap().mean_axis(Axis(0)).unwrap().mapv(f64::from) - &centre;
+            let nearest = (0..3).max_by(|a, b| {
+                let cosine = |k: usize| {
+                    (&targets[k] - &centre).dot(&shown) / (&targets[k] - &centre).mapv(|v| v * v).sum().sqrt()
+                };
+                cosine(*a).total_cmp(&cosine(*b))
+            });
+            // One channel tells the first class from the other two.
+            assert_eq!(nearest == Some(0), i % 3 == 0, "image {i}: {nearest:?}");
+        }
+        let same: Vec<Sequence> = (0..6).map(|i| say(i, ["forest"; 3])).collect();
+        assert!(regression(&data(&same)).unwrap().is_none());
     }
 }

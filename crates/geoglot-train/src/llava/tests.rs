@@ -100,7 +100,8 @@ fn a_stage_learns_resumes_and_follows_the_image() {
         // The schedule's length is the whole run's, so that a part of it can be continued.
         let keep = RunFolder { folder, run: "run", resume };
         let section = StageSection { epochs, ..section.clone() };
-        train_stage(&data, &section, None, Some(&lora), 1, Some(keep), &device, &mut Silent).unwrap()
+        train_stage(&data, &section, Start::Fresh(Begin::Random), Some(&lora), 1, Some(keep), &device, &mut Silent)
+            .unwrap()
     };
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let whole = train(240, one.path(), false);
@@ -121,7 +122,9 @@ fn a_stage_learns_resumes_and_follows_the_image() {
         }
     }
     let keep = RunFolder { folder: two.path(), run: "run", resume: false };
-    let stopped = train_stage(&data, &section, None, Some(&lora), 1, Some(keep), &device, &mut Stop(0)).unwrap();
+    let stopped =
+        train_stage(&data, &section, Start::Fresh(Begin::Random), Some(&lora), 1, Some(keep), &device, &mut Stop(0))
+            .unwrap();
     assert_eq!(stopped.ended, crate::Ended::Interrupted);
     let resumed = train(240, two.path(), true);
     assert_eq!(resumed.projector, whole.projector);

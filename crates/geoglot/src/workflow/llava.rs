@@ -26,7 +26,9 @@ use crate::nn::llm::{FrozenDecoder, LoraConfig, TARGETS};
 use crate::raster::SceneArg;
 use crate::raster::preview::quick_look;
 use crate::train::contrastive::{DatasetImages, Images};
-use crate::train::llava::{ImageStates, LlavaRecipe, Sequence, StageData, StageResult, StageSection, train_stage};
+use crate::train::llava::{
+    ImageStates, LlavaRecipe, Sequence, StageData, StageResult, StageSection, Start, train_stage,
+};
 use crate::train::mae::{MaskedRecipe, own_statistics, pretrain_masked};
 use crate::train::{Ended, Observer, RunFolder};
 
@@ -153,7 +155,7 @@ pub fn image_arg(entry: &Conversation, root: &Path, sensor: Option<&str>) -> any
 }
 
 /// The projector of an earlier training.
-fn start(recipe: &LlavaRecipe, name: &str, tower: &dyn ImageTower, llm: &LanguageModel) -> anyhow::Result<Projector> {
+fn earlier(recipe: &LlavaRecipe, name: &str, tower: &dyn ImageTower, llm: &LanguageModel) -> anyhow::Result<Projector> {
     let path = recipe.beside(name)?.join(PROJECTOR);
     let projector = Projector::open(&path).context("model.start")?;
     let (found, wanted) = (projector.weight.dim(), (llm.decoder.config.width, tower.feature_width()));
@@ -236,7 +238,7 @@ pub fn train_llava(
     }
     run.stage("prepare");
     let mut projector =
-        recipe.model.start.as_ref().map(|name| start(recipe, name, tower.as_ref(), &llm)).transpose()?;
+        recipe.model.start.as_ref().map(|name| earlier(recipe, name, tower.as_ref(), &llm)).transpose()?;
     let mut done = LlavaResult { stages: Vec::new(), conversations: Vec::new() };
     for (name, section, sequences, hash) in &stages {
         let data = StageData {
@@ -256,8 +258,8 @@ pub fn train_llava(
         let folder = out.join(name);
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let keep = RunFolder { folder: &folder, run: &id, resume };
-        let result =
-            train_stage(&data, section, projector.as_ref(), lora, recipe.seed, Some(keep), &autodiff, observer)?;
+        let start = projector.as_ref().map_or(Start::Fresh(recipe.model.begin), Start::Projector);
+        let result = train_stage(&data, section, start, lora, recipe.seed, Some(keep), &autodiff, observer)?;
         run.stage(name);
         if result.ended == Ended::Interrupted {
             bail!("interrupted in stage `{name}`; continue with the same command and --resume");
