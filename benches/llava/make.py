@@ -152,7 +152,11 @@ def conversations(args):
         some = lambda entries, count: draw.sample(entries, min(count, len(entries)))
         for name, chosen in [("scene", some(described["train"], args.align)), ("label", some(labelled, args.align))]:
             (args.work / f"{name}-{seed}.json").write_text(json.dumps(chosen))
-        tune = some(described["train"], args.descriptions) + some(asked["train"], args.questions)
+        # Snow lies on one tile of eight; half of the questions are about such tiles.
+        snowy = [e for e in asked["train"] if e["spectral"]["snow"] >= 3]
+        others = [e for e in asked["train"] if e["spectral"]["snow"] < 3]
+        questions = some(snowy, args.questions // 2) + some(others, args.questions - args.questions // 2)
+        tune = some(described["train"], args.descriptions) + questions
         (args.work / f"tune-{seed}.json").write_text(json.dumps(tune))
 
 

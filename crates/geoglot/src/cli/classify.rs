@@ -104,7 +104,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     threshold(args.threshold)?;
     let mut images = parse_scene(&args.images)?;
     if let Some(out) = &args.out {
-        writable(&[out], images.iter().map(|i| i.path.as_path()))?;
+        writable(&[("--out", out)], images.iter().map(|i| i.path.as_path()))?;
     }
     for image in &mut images {
         image.sensor = image.sensor.take().or_else(|| args.sensor.clone());

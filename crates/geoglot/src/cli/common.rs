@@ -91,8 +91,8 @@ pub fn registry(file: Option<&PathBuf>) -> anyhow::Result<Registry> {
     }
 }
 
-/// Refuses output files that are folders, one another or an input, before any work is done for them.
-pub fn writable<'a>(outputs: &[&Path], inputs: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
+/// Refuses outputs (option, file) that are folders, one another or an input, before any work is done for them.
+pub fn writable<'a>(outputs: &[(&str, &Path)], inputs: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
     // A file that is still to be written is known by its folder.
     let place = |path: &Path| {
         let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -103,12 +103,14 @@ pub fn writable<'a>(outputs: &[&Path], inputs: impl IntoIterator<Item = &'a Path
         }
     };
     let mut seen: HashMap<PathBuf, &str> = inputs.into_iter().map(|path| (place(path), "an input")).collect();
-    for out in outputs {
+    for (option, out) in outputs {
         if out.is_dir() {
-            return Err(Usage(format!("{} is a folder; name a file to write to", out.display())).into());
+            return Err(Usage(format!("{option} {} is a folder; name a file to write to", out.display())).into());
         }
         if let Some(what) = seen.insert(place(out), "another output") {
-            return Err(Usage(format!("{} is {what} as well; name another file to write to", out.display())).into());
+            return Err(
+                Usage(format!("{option} {} is {what} as well; name another file to write to", out.display())).into()
+            );
         }
     }
     Ok(())

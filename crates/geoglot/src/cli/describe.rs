@@ -149,7 +149,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let scenes = scenes(&args)?;
     if let Some(out) = &args.out {
-        writable(&[out], scenes.iter().map(|s| s.path.as_path()))?;
+        writable(&[("--out", out)], scenes.iter().map(|s| s.path.as_path()))?;
     }
     if args.chat && scenes.len() != 1 {
         return Err(Usage(format!("--chat is about one scene; {} were given", scenes.len())).into());
@@ -275,7 +275,7 @@ fn archive(args: &Args, folder: &Path, options: &GenerateOptions, mut run: RunMa
         let what = "is an archive: name the GeoParquet file that gets its captions (--out captions.parquet)";
         return Err(Usage(format!("{} {what}", folder.display())).into());
     };
-    writable(&[out], [])?;
+    writable(&[("--out", out)], [])?;
     if args.chat || args.json || args.tile.is_some() {
         return Err(
             Usage("an archive's tiles are described one by one: without --chat, --json and --tile".into()).into()

@@ -52,7 +52,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
         let arg: SceneArg = parse_scene(std::slice::from_ref(text))?.remove(0);
         if let Some(preview) = &args.preview {
-            writable(&[preview], [arg.path.as_path()])?;
+            writable(&[("--preview", preview)], [arg.path.as_path()])?;
         }
         let scene = open_scene(&arg, &registry)?;
         let input = &scene.inputs()[0];

@@ -39,7 +39,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    writable(&[&args.out], args.manifests.iter().map(PathBuf::as_path))?;
+    writable(&[("--out", &args.out)], args.manifests.iter().map(PathBuf::as_path))?;
     if args.out.extension().is_none_or(|e| e != "json") {
         return Err(Usage(format!("--out {}: LLaVA's format is a .json file", args.out.display())).into());
     }

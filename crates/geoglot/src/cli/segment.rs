@@ -89,11 +89,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let device = args.device.open()?;
     let mut run = RunManifest::start("segment");
     let inputs = parse_scene(&apart(&args.scene))?;
-    let outputs: Vec<&Path> = [Some(&args.out), args.scores.as_ref(), args.polygons.as_ref()]
-        .into_iter()
-        .flatten()
-        .map(PathBuf::as_path)
-        .collect();
+    let mut outputs = vec![("--out", args.out.as_path())];
+    outputs.extend(args.scores.as_deref().map(|path| ("--scores", path)));
+    outputs.extend(args.polygons.as_deref().map(|path| ("--polygons", path)));
     writable(&outputs, inputs.iter().map(|i| i.path.as_path()))?;
     if !is_open_model(&args.model) {
         let model = args.model.display();

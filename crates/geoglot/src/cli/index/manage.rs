@@ -114,7 +114,7 @@ pub struct Export {
 
 pub fn export(args: Export) -> anyhow::Result<()> {
     let mut run = RunManifest::start("index export");
-    writable(&[&args.out], [])?;
+    writable(&[("--out", &args.out)], [])?;
     let archive = Archive::open(&args.archive)?;
     let filter = args.filter.filter()?;
     let count = match args.format {

@@ -138,7 +138,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return Err(Usage("--format geoparquet needs --out FILE".into()).into());
     }
     if let Some(out) = &args.out {
-        writable(&[out], [])?;
+        writable(&[("--out", out)], [])?;
     }
     let archive = Archive::open(&args.archive)?;
     if archive.is_empty() {
