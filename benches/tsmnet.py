@@ -167,7 +167,7 @@ def picture(args) -> None:
     optical = read(folder / "sentinel-2-l2a.tif")[[3, 2, 1]].astype(float) / 10_000
     vv, vh = read(folder / "sar.tif").astype(float)
     words = list(legend.values())
-    unseen = segment("held-out", ["--classes", "; ".join(words), "--lift", "0.15"])
+    unseen = segment("held-out", ["--classes", "; ".join(words), "--lift", "0.2"])
     panels = [
         ("optical, clouds and shadows", stretched(optical, 0.0, 0.3)),
         ("SAR: VV, VH, VV", stretched(numpy.stack([vv, vh + 7, vv]), -25, 0)),

@@ -74,7 +74,7 @@ def seed_run(args, seed, variant):
     """One variant of one seed; the folders of its scores."""
     work, found = args.work, {}
     bands = COLOURS if variant == "colours" else ""
-    name = "colours" if variant == "colours" else "tower"
+    name = "tower-colours" if variant == "colours" else "tower"
     tower = train(args, f"{name}-{seed}", masked(args, name, seed, bands))
     align = dict(name="align", file=work / f"{'label' if variant == 'label' else 'scene'}-{seed}.json", epochs=1, rate=1e-3)
     tune = dict(name="tune", file=work / f"tune-{seed}.json", epochs=1, rate=args.rate)
@@ -102,6 +102,7 @@ def main():
     parser.add_argument("--questions", type=int, default=250, help="conversations of three questions of stage 2")
     parser.add_argument("--rate", type=float, default=5e-4, help="learning rate of stage 2")
     parser.add_argument("--limit", type=int, default=48, help="test entries of each kind that are asked")
+    parser.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
     parser.add_argument("--probes-only", action="store_true", help="stop before stage 2: figures 3 and 4 alone")
     parser.add_argument("--work", type=Path, default=ROOT / "out/llava-bench")
     parser.add_argument("--out", type=Path, default=ROOT / "benches/runs/llava.json")
@@ -109,7 +110,7 @@ def main():
     args.geoglot, args.work = str(Path(args.geoglot).resolve()), args.work.resolve()
     make(args)
     folders = {seed: {} for seed in args.seeds}
-    for variant in ["scene", "label"] if args.probes_only else VARIANTS:
+    for variant in [v for v in args.variants if not args.probes_only or v in ("scene", "label")]:
         for seed in args.seeds:
             folders[seed] |= seed_run(args, seed, variant)
             report(args, folders)
