@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 use geoglot_core::Seeds;
 use geoglot_data::BatchSampler;
 use geoglot_models::spectral_llava::Projector;
-use geoglot_nn::llm::{Adapters, Decoder, FrozenDecoder, LoraConfig};
+use geoglot_nn::llm::{Adapters, LoraConfig};
 use geoglot_nn::ops::adam::FusedAdamConfig;
 use indexmap::IndexMap;
 use ndarray::{Array1, Array2};
@@ -19,7 +19,7 @@ use rand::RngExt;
 use super::inputs::{Inputs, of_linear, to_linear};
 use super::regression::regression;
 use super::standard::{Standard, Standardised};
-use super::{Begin, Sequence, StageSection};
+use super::{Begin, Sequence, StageData, StageSection};
 use crate::checkpoint::Checkpoint;
 use crate::contrastive::PretrainError;
 use crate::flat::{flatten, number_parameters};
@@ -30,32 +30,6 @@ use crate::past::Past;
 use crate::{Ended, Observer, RunFolder};
 
 type Result<T, E = PretrainError> = std::result::Result<T, E>;
-
-/// States of images, as the frozen tower gives them.
-pub trait ImageStates {
-    /// States [tokens, width] of image `i`; equal numbers for all.
-    ///
-    /// # Errors
-    /// What reading or encoding gives.
-    fn states(&self, i: usize) -> Result<Array2<f32>, Box<dyn std::error::Error + Send + Sync>>;
-
-    /// Name of image `i`, for messages.
-    fn name(&self, i: usize) -> String;
-}
-
-/// What a stage learns from.
-pub struct StageData<'a> {
-    /// Conversations.
-    pub sequences: &'a [Sequence],
-    /// Images.
-    pub images: &'a dyn ImageStates,
-    /// The language model's weights, for embeddings.
-    pub decoder: &'a Decoder,
-    /// The same, frozen, on the training's autodiff device.
-    pub frozen: &'a FrozenDecoder,
-    /// Width of the image states.
-    pub width: usize,
-}
 
 /// The projector that a stage begins with.
 #[derive(Debug, Clone, Copy)]
@@ -176,16 +150,9 @@ pub fn train_stage(
     Ok(StageResult { projector, adapters, history: run.past.history, ended })
 }
 
-/// Embeddings of a thousand tokens, evenly spaced.
-pub(super) fn some_embeddings(data: &StageData<'_>) -> Vec<f32> {
-    let vocabulary = data.decoder.config.vocabulary;
-    let ids: Vec<u32> = (0..vocabulary).step_by(vocabulary.div_ceil(1024)).map(|id| id as u32).collect();
-    data.decoder.embed(&ids)
-}
-
 /// A projector whose outputs are as large as the language model's own embeddings: larger ones drown what its first blocks add to them.
 fn random(data: &StageData<'_>, seeds: &Seeds) -> Projector {
-    let words = some_embeddings(data);
+    let words = data.some_words();
     let size = (words.iter().map(|v| v * v).sum::<f32>() / words.len() as f32).sqrt();
     let (mut rng, bound) = (seeds.stream("llava/projector"), size * (3.0 / data.width as f32).sqrt());
     let shape = (data.decoder.config.width, data.width);

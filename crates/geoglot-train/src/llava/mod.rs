@@ -8,6 +8,7 @@
 //!    `gradient_checkpointing` says so, a checkpoint every few steps, exact resume;
 //! 4. [`answer_loss`] scores answers without training.
 
+mod data;
 mod fit;
 mod inputs;
 mod recipe;
@@ -17,6 +18,7 @@ mod standard;
 #[cfg(test)]
 mod tests;
 
-pub use fit::{ImageStates, StageData, StageResult, Start, answer_loss, train_stage};
+pub use data::{ImageStates, StageData};
+pub use fit::{StageResult, Start, answer_loss, train_stage};
 pub use recipe::{Begin, LlavaModel, LlavaRecipe, StageSection};
 pub use sequence::Sequence;

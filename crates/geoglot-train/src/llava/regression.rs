@@ -56,7 +56,7 @@ pub(super) fn regression(data: &StageData<'_>) -> Result<Option<Projector>, Pret
 /// How much the embeddings of tokens vary about their mean, as root mean square.
 fn spread_of_words(data: &StageData<'_>) -> f64 {
     let width = data.decoder.config.width;
-    let words = super::fit::some_embeddings(data);
+    let words = data.some_words();
     let words = Array2::from_shape_vec((words.len() / width, width), words).expect("whole rows").mapv(f64::from);
     words.var_axis(Axis(0), 0.0).mean().unwrap_or(0.0).sqrt()
 }
