@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_pixel_is_seen_from_far_away_through_the_lower_levels() {
         let device = Device::flex();
-        let network = UNet::init(1, 4, 4, 2, &device);
+        let network = UNet::init(1, 16, 4, 2, &device);
         let answer = |value: f32| {
             let mut x = vec![0f32; 32 * 32];
             x[0] = value;
@@ -114,7 +114,8 @@ mod tests {
             network.forward(x).into_data().iter::<f32>().collect::<Vec<_>>()
         };
         let (a, b) = (answer(0.0), answer(50.0));
-        // Two levels of convolutions alone reach 13 pixels.
-        assert!((a[20 * 32 + 20] - b[20 * 32 + 20]).abs() > 1e-9, "the bottom sees the whole tile");
+        // Two levels of convolutions alone reach 13 pixels. The weights are random: some of the paths to a pixel end in a rectifier.
+        let far = (16..32).flat_map(|row| (16..32).map(move |column| 32 * row + column));
+        assert!(far.map(|k| (a[k] - b[k]).abs()).sum::<f32>() > 1e-6, "the bottom sees the whole tile");
     }
 }
