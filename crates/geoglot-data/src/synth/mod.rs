@@ -64,6 +64,8 @@ pub struct SynthScene {
     pub legend: Legend,
     /// 0 clear, 1 cloud, 2 cloud shadow, [H, W]; `None` under a clear sky.
     pub cloud_mask: Option<Array2<u8>>,
+    /// 1 where snow covers at least half of the ground, under clouds too, [H, W]; `None` without snow.
+    pub snow_mask: Option<Array2<u8>>,
     /// What is true of the scene.
     pub facts: Facts,
     /// Sentences that say so.
@@ -100,6 +102,7 @@ pub fn generate(config: &SynthConfig, registry: &Registry) -> Result<SynthScene>
     let labels = labels(&land);
     let legend = classes::legend();
     let cloud_mask = clouds.map(|c| c.mask());
+    let snow_mask = snow.map(|s| s.mask(width, height));
     let facts = facts::measure(&labels, &legend, (&dsm, &dtm), cloud_mask.as_ref(), config.gsd)?;
     let captions = captions::captions(&facts, seeds)?;
     let grid = Grid {
@@ -108,7 +111,8 @@ pub fn generate(config: &SynthConfig, registry: &Registry) -> Result<SynthScene>
         width,
         height,
     };
-    Ok(SynthScene { grid, optical, dsm, dtm, sar, labels, legend, cloud_mask, facts, captions, config: config.clone() })
+    let config = config.clone();
+    Ok(SynthScene { grid, optical, dsm, dtm, sar, labels, legend, cloud_mask, snow_mask, facts, captions, config })
 }
 
 /// The class that covers most of each pixel; the cell in the upper left decides a tie.

@@ -1,6 +1,7 @@
 //! Snow on the ground: as white as clouds to the eye, dark where clouds are bright, beyond 1.4 µm.
 
 use geoglot_core::Seeds;
+use ndarray::Array2;
 
 use super::SynthConfig;
 use super::noise::{Noise, quantile};
@@ -29,6 +30,11 @@ impl Snow {
     pub fn at(&self, x: f32, y: f32) -> (f32, f32) {
         let share = ((self.field.at(x, y) - self.limit) / 0.08 + 0.5).clamp(0.0, 1.0);
         (share, 0.8 + 0.2 * self.age.at(x, y).clamp(-1.0, 1.0))
+    }
+
+    /// 1 where snow covers at least half of the ground, [H, W].
+    pub fn mask(&self, width: usize, height: usize) -> Array2<u8> {
+        Array2::from_shape_fn((height, width), |(row, column)| u8::from(self.at(column as f32, row as f32).0 >= 0.5))
     }
 }
 

@@ -143,13 +143,16 @@ fn snow_is_white_to_the_eye_and_dark_in_the_short_wave_infrared() {
             &ndarray::Array2::from_elem((scene.grid.height, scene.grid.width), true),
             &raster.bands,
         );
-        (green, infrared, facts.snow.unwrap(), facts.cloud.unwrap())
+        let mask = scene.snow_mask.map(|m| 100.0 * m.iter().filter(|v| **v == 1).count() as f64 / m.len() as f64);
+        (green, infrared, facts.snow.unwrap(), facts.cloud.unwrap(), mask)
     };
     let (bare, snowy, cloudy) = (with(0.0, 0.0), with(0.4, 0.0), with(0.0, 0.4));
     assert!(snowy.0 > bare.0 + 0.15 && cloudy.0 > bare.0 + 0.15, "{bare:?} {snowy:?} {cloudy:?}");
     assert!(snowy.1 < bare.1 && cloudy.1 > bare.1 + 0.1, "{bare:?} {snowy:?} {cloudy:?}");
     assert!((snowy.2 - 40.0).abs() < 10.0 && bare.2 < 1.0 && cloudy.2 < 1.0, "{bare:?} {snowy:?} {cloudy:?}");
     assert!(snowy.3 < 5.0, "{snowy:?}");
+    // The mask says what the index sees, and is there only with snow.
+    assert!((snowy.4.unwrap() - snowy.2).abs() < 10.0 && bare.4.is_none() && cloudy.4.is_none(), "{bare:?} {snowy:?}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::Result;
 
 /// Writes a scene into the folder `dir` and returns the files:
 /// `<sensor>.tif` in the sensor's own numbers and with its name, `lidar.tif` (DSM and DTM in metres), `sar.tif` (VV and VH in dB), `labels.tif` with class names and
-/// colours, `legend.toml`, `clouds.tif` where there are clouds, `facts.json`, `captions.jsonl`, `synth.json` (the configuration).
+/// colours, `legend.toml`, `clouds.tif` and `snow.tif` where there are clouds and snow, `facts.json`, `captions.jsonl`, `synth.json` (the configuration).
 ///
 /// # Errors
 /// [`crate::Error::Raster`] or [`crate::Error::Core`] when a file cannot be written; each file is either whole or absent.
@@ -34,6 +34,9 @@ pub fn write(scene: &SynthScene, dir: &Path) -> Result<Vec<PathBuf>> {
     let mut classes = vec![("labels.tif", scene.labels.clone(), scene.legend.clone())];
     if let Some(mask) = &scene.cloud_mask {
         classes.push(("clouds.tif", mask.mapv(u16::from), Legend::from_names(["cloud", "cloud shadow"])?));
+    }
+    if let Some(mask) = &scene.snow_mask {
+        classes.push(("snow.tif", mask.mapv(u16::from), Legend::from_names(["snow"])?));
     }
     for (name, ids, legend) in classes {
         let path = dir.join(name);
