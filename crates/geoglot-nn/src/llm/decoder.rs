@@ -178,6 +178,11 @@ impl Decoder {
     /// # Panics
     /// When the cache has no room for n more tokens: the caller knows the limit and says so.
     pub fn forward(&self, input: &[f32], cache: &mut Cache) -> Vec<f32> {
+        // Entering the pool of threads once a token, not once a product: from outside each would wait for a thread to wake up.
+        rayon::scope(|_| self.run(input, cache))
+    }
+
+    fn run(&self, input: &[f32], cache: &mut Cache) -> Vec<f32> {
         let c = &self.config;
         let (d, n) = (c.width, input.len() / c.width);
         assert!(cache.len + n <= cache.capacity, "{} tokens and {n} more in a cache of {}", cache.len, cache.capacity);

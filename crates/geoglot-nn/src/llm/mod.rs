@@ -7,6 +7,8 @@
 
 mod adapter;
 mod attend;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod config;
 mod decoder;
 mod matrix;

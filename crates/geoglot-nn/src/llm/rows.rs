@@ -14,40 +14,40 @@ fn total(lanes: [f32; LANES]) -> f32 {
 }
 
 kernel! {
-    /// out[r] = Σ rows[r]·x for f32 rows.
+    /// out[r] = Σ rows[r]·x for f32 rows, read from the first number to the last: several rows at a time are several streams, which memory serves slowly.
     pub fn float_rows<'a>(simd: S, rows: &'a [f32], x: &'a [f32], out: &'a mut [f32]) {
-        let _ = simd;
-        let n = x.len();
-        let mut groups = out.chunks_exact_mut(4);
-        let mut at = 0;
-        for out in &mut groups {
-            // Four rows share the loads of x and keep four sums in flight.
-            let four: [&[f32]; 4] = std::array::from_fn(|k| &rows[(at + k) * n..(at + k + 1) * n]);
-            let mut lanes = [[0f32; LANES]; 4];
-            let whole = n / LANES * LANES;
-            for i in (0..whole).step_by(LANES) {
-                let x = &x[i..i + LANES];
-                for (lanes, row) in lanes.iter_mut().zip(&four) {
-                    let row = &row[i..i + LANES];
-                    for ((lane, r), x) in lanes.iter_mut().zip(row).zip(x) {
-                        *lane += r * x;
-                    }
+        let (lanes, tail) = S::as_simd_f32s(x);
+        let (fours, singles) = lanes.as_chunks::<4>();
+        for (out, row) in out.iter_mut().zip(rows.chunks_exact(x.len())) {
+            let (row_lanes, row_tail) = S::as_simd_f32s(row);
+            let (row_fours, row_singles) = row_lanes.as_chunks::<4>();
+            let mut sums = [simd.splat_f32s(0.0); 4];
+            for (row, x) in row_fours.iter().zip(fours) {
+                for ((sum, r), x) in sums.iter_mut().zip(row).zip(x) {
+                    *sum = simd.mul_add_f32s(*r, *x, *sum);
                 }
             }
-            for ((out, lanes), row) in out.iter_mut().zip(lanes).zip(&four) {
-                let tail: f32 = row[whole..].iter().zip(&x[whole..]).map(|(r, x)| r * x).sum();
-                *out = total(lanes) + tail;
+            for ((sum, r), x) in sums.iter_mut().zip(row_singles).zip(singles) {
+                *sum = simd.mul_add_f32s(*r, *x, *sum);
             }
-            at += 4;
-        }
-        for (k, out) in groups.into_remainder().iter_mut().enumerate() {
-            *out = crate::ops::math::dot(&rows[(at + k) * n..(at + k + 1) * n], x);
+            let [a, b, c, d] = sums;
+            let rest: f32 = row_tail.iter().zip(tail).map(|(r, x)| r * x).sum();
+            *out = simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d))) + rest;
         }
     }
 }
 
 /// out[r] = Σ rows[r]·x for rows stored as bytes; `sums` are the sums of x over each block of 32.
 pub fn byte_rows(format: Format, rows: &[u8], x: &[f32], sums: &[f32], out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if super::avx512::byte_rows(format, rows, x, sums, out) {
+        return;
+    }
+    portable_rows(format, rows, x, sums, out);
+}
+
+/// As [`byte_rows`], on any processor.
+pub(super) fn portable_rows(format: Format, rows: &[u8], x: &[f32], sums: &[f32], out: &mut [f32]) {
     match format {
         Format::F32 => unreachable!("f32 is kept as floats"),
         Format::F16 => half_rows(rows, x, out),
