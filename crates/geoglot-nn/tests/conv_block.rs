@@ -3,12 +3,12 @@
 mod common;
 
 use burn::module::{Module, Param};
+use burn::tensor::module::batch_norm_train;
 use burn::tensor::{Device, Tensor};
 use common::{Fixture, assert_close, normal, vec};
 use geoglot_nn::cnn::CnnEncoderConfig;
 use geoglot_nn::conv_block::{ConvBlock, ConvBlockConfig};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 const CASES: [(usize, usize); 4] = [(5, 7), (18, 20), (1, 4), (2, 3)];
 
@@ -91,10 +91,27 @@ fn composed(block: &ConvBlock, device: &Device) -> ConvBlock {
     other
 }
 
+/// Whether a pooling window's largest value before the rectifier lies within `margin` of its second or of zero.
+fn has_tie(block: &ConvBlock, x: &Tensor<4>, margin: f32) -> bool {
+    let y = block.conv.forward(x.clone());
+    let y = batch_norm_train(y, block.bn.gamma.val(), block.bn.beta.val(), block.bn.epsilon).output;
+    let [batch, filters, height, width] = y.dims();
+    let values = vec(y);
+    let window = |plane: usize, row: usize, column: usize| {
+        let at = |k: usize| values[(plane * height + row + k / 2) * width + column + k % 2];
+        let mut window = [0, 1, 2, 3].map(at);
+        window.sort_by(f32::total_cmp);
+        window
+    };
+    let corners = |plane| (0..height / 2).flat_map(move |r| (0..width / 2).map(move |c| (plane, 2 * r, 2 * c)));
+    (0..batch * filters)
+        .flat_map(corners)
+        .map(|(plane, row, column)| window(plane, row, column))
+        .any(|[.., second, largest]| largest.abs() < margin || (largest > 0.0 && largest - second < margin))
+}
+
 proptest! {
-    // Always the same sizes: where two pixels of a window tie to rounding, the winner and with it whole gradient entries may differ, which
-    // happens in one run of a hundred.
-    #![proptest_config(ProptestConfig { cases: 24, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn equals_the_composed_block(
@@ -109,6 +126,8 @@ proptest! {
         let composed = composed(&fused, &device);
         let x = normal([batch, channels, height, width], 11, &device) + 1.0;
         let direction = normal([batch, filters, height / 2, width / 2], 12, &device);
+        // Rounding decides a tie, and with it where a gradient goes.
+        prop_assume!(!has_tie(&composed, &x, 1e-5));
         for ((what, found), (_, expected)) in step(&fused, &x, &direction).iter().zip(step(&composed, &x, &direction)) {
             assert_close(found, &expected, 2e-4, what);
         }
