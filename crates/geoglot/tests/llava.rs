@@ -19,7 +19,7 @@ use geoglot::models::spectralgpt::{
 use geoglot::train::Silent;
 use geoglot::train::llava::LlavaRecipe;
 use geoglot::workflow::describe::{describe, look};
-use geoglot::workflow::describe_archive::{ArchiveQuestion, describe_archive};
+use geoglot::workflow::describe_archive::{ArchiveDescribed, ArchiveQuestion, describe_archive};
 use geoglot::workflow::grounded::{AlignmentRequest, alignment};
 use geoglot::workflow::llava::train_llava;
 use geoglot::workflow::said::{SaidRequest, said};
@@ -163,38 +163,50 @@ fn a_folder_with_a_damaged_image(model: &Path, folder: &Path) {
     assert!(code == Some(1) && said.contains("answers.jsonl, line 1"), "{said}");
 }
 
-/// Two tiles of the first scene: the run is interrupted after one, resumed, and the file has both captions.
+/// Two tiles of one scene and one of another whose file is damaged: the run is interrupted after one, resumed, and the file has the captions of two;
+/// once the third is whole, resuming adds it.
 fn captions_of_an_archive(model: &SpectralLlava, folder: &Path) {
     let space = Space::new("test", 2, "test", None);
     let archive = folder.join("archive");
     Archive::create(&archive, space.clone(), VectorType::F32).unwrap();
-    let source = folder.join("scene0/sentinel-2-l2a.tif").display().to_string();
+    let (source, damaged) = (folder.join("scene0/sentinel-2-l2a.tif"), folder.join("damaged.tif"));
+    let whole = std::fs::read(&source).unwrap();
+    std::fs::write(&damaged, &whole[..whole.len() / 2]).unwrap();
     let record = |k: usize| {
-        let window = Window::new(48 * k, 0, 48, 48);
+        let source = if k == 2 { &damaged } else { &source }.display().to_string();
+        let window = Window::new(48 * (k % 2), 0, 48, 48);
         let id = RecordId::new(&source, Some(window), "test", "");
         let meta = Meta { window: Some(window), sensor: Some("sentinel-2-l2a".into()), ..Meta::new(id, &source) };
         Record { meta, vector: vec![1.0, k as f32], thumbnail: None }
     };
-    Archive::open_writer(&archive).unwrap().add(&space, vec![record(0), record(1)]).unwrap();
+    Archive::open_writer(&archive).unwrap().add(&space, [0, 1, 2].map(record).into()).unwrap();
     let (out, options) = (folder.join("captions.parquet"), GenerateOptions { max_tokens: 8, ..Default::default() });
-    let run = |resume: bool, most: usize| {
-        let what = ArchiveQuestion { question: None, task: Task::Caption, options: &options, resume };
-        let mut calls = 0;
-        let found = describe_archive(model, &archive, &out, Registry::builtin(), what, &mut |done, _| {
+    let run = |question: Option<&str>, resume: bool, most: usize| {
+        let what = ArchiveQuestion { question, task: Task::Caption, options: &options, resume };
+        let (mut calls, mut faults) = (0, Vec::new());
+        let found = describe_archive(model, &archive, &out, Registry::builtin(), what, &mut |done, _, fault| {
             calls += 1;
+            faults.extend(fault.map(|e| format!("{e:#}")));
             done < most
         });
-        (found.unwrap(), calls)
+        (found.unwrap(), calls, faults)
     };
-    assert_eq!(run(false, 1), ((1, false), 1));
+    let far = |described, failed, finished| ArchiveDescribed { described, failed, finished };
+    assert_eq!(run(None, false, 1), (far(1, 0, false), 1, vec![]));
     assert!(!out.exists());
-    assert_eq!(run(true, 9), ((2, true), 1));
+    let (found, calls, faults) = run(None, true, 9);
+    assert_eq!((found, calls, faults.len()), (far(2, 1, true), 2, 1));
+    assert!(faults[0].contains("damaged.tif") && out.is_file(), "{faults:?}");
+    std::fs::write(&damaged, &whole).unwrap();
+    // Answers to another question are no captions of this one.
+    assert_eq!(run(Some("Is there snow?"), true, 1), (far(1, 0, false), 1, vec![]));
+    assert_eq!(run(None, true, 9), (far(3, 0, true), 1, vec![]));
     let again = folder.join("again");
     Archive::create(&again, space, VectorType::F32).unwrap();
     import_geoparquet(&out, &mut Archive::open_writer(&again).unwrap(), &ImportOptions::default()).unwrap();
     let again = Archive::open(&again).unwrap();
     let captions = again.metas(&again.rows().collect::<Vec<_>>()).unwrap();
-    assert_eq!(captions.len(), 2);
+    assert_eq!(captions.len(), 3);
     assert!(captions.iter().all(|m| m.caption.as_ref().is_some_and(|c| !c.is_empty())), "{captions:?}");
 }
 

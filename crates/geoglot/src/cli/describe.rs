@@ -12,9 +12,9 @@ use geoglot::models::llm::{GenerateOptions, Message, Sampling};
 use geoglot::models::spectral_llava::{IMAGE, Parts, SpectralLlava, Task};
 use geoglot::raster::SceneArg;
 use geoglot::workflow::describe::{Described, Seen, describe, look};
-use geoglot::workflow::describe_archive::{ArchiveQuestion, describe_archive, is_archive};
+use geoglot::workflow::describe_archive::{ArchiveDescribed, ArchiveQuestion, describe_archive, is_archive};
 
-use super::common::{DeviceArg, Usage, interrupt_flag, registry, writable};
+use super::common::{DeviceArg, Usage, at_least_one, interrupt_flag, registry, writable};
 use super::embed::save_run_beside;
 use super::progress::Pixels;
 use super::train::print_warnings;
@@ -139,9 +139,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(problem) = options.sampling.problem() {
         return Err(Usage(problem).into());
     }
-    if args.max_tokens == 0 || args.tile == Some(0) {
-        return Err(Usage("--max-tokens and --tile: expected 1 or more".into()).into());
-    }
+    at_least_one(&[("--max-tokens", args.max_tokens), ("--tile", args.tile.unwrap_or(1))])?;
     if let [one] = args.scenes.as_slice()
         && is_archive(Path::new(one))
     {
@@ -285,18 +283,28 @@ fn archive(args: &Args, folder: &Path, options: &GenerateOptions, mut run: RunMa
     run.stage("open");
     let what = ArchiveQuestion { question: args.ask.as_deref(), task: args.task.task(), options, resume: args.resume };
     let mut bar = Pixels::new("describing tiles");
-    let (count, all) = describe_archive(&model, folder, out, &registry, what, &mut |done, of| {
+    let found = describe_archive(&model, folder, out, &registry, what, &mut |done, of, fault| {
+        if let Some(error) = fault {
+            eprintln!("error: {error:#}");
+        }
         bar.set(done, of);
         !stop.load(Ordering::SeqCst)
     })?;
     drop(bar);
-    if !all {
-        bail!("interrupted after {count} tiles; continue with the same command and --resume");
+    let ArchiveDescribed { described, failed, finished } = found;
+    if !finished {
+        bail!("interrupted after {described} tiles; continue with the same command and --resume");
     }
     run.stage("describe");
-    run.results.insert("records".into(), count.into());
+    run.results.insert("records".into(), described.into());
     save_run_beside(&run, out)?;
-    println!("{count} tiles: {}", out.display());
+    println!("{described} tiles: {}", out.display());
+    if failed > 0 {
+        let all = described + failed;
+        bail!(
+            "{failed} of {all} tiles could not be described (see above); mend that and add them with the same command and --resume"
+        );
+    }
     Ok(())
 }
 

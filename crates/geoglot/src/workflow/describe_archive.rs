@@ -34,7 +34,19 @@ pub struct ArchiveQuestion<'a> {
 #[derive(Serialize, Deserialize)]
 struct Kept {
     id: RecordId,
+    question: String,
     text: String,
+}
+
+/// How far a run came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiveDescribed {
+    /// Records with a caption, those of earlier runs among them.
+    pub described: usize,
+    /// Records that could not be described.
+    pub failed: usize,
+    /// Whether every record was tried and the file is written.
+    pub finished: bool,
 }
 
 /// Where answers are kept meanwhile.
@@ -49,32 +61,34 @@ pub fn is_archive(path: &Path) -> bool {
     path.join("archive.json").is_file()
 }
 
-/// Describes all records of the archive in `folder` and writes them to `out` (GeoParquet, with the captions as column `caption`); the number of
-/// records, and whether `listen`, which is told what is done of how much, wanted to go on. Answers are kept beside `out` until then, so that an
-/// interrupted run can be resumed.
+/// Describes all records of the archive in `folder` and writes them to `out` (GeoParquet, with the captions as column `caption`). `listen` is told what is
+/// done of how much and what went wrong (sources that cannot be read, bands the model lacks, tiles without data: passed over), and ends everything with
+/// `false`. Answers are kept beside `out` until all records have one, so that the run can be resumed.
 ///
 /// # Errors
-/// Archives and sources that cannot be read, records without source pixels, bands the model lacks.
+/// Archives that cannot be read, no record that could be described, files that cannot be written.
 pub fn describe_archive(
     model: &SpectralLlava,
     folder: &Path,
     out: &Path,
     registry: &Registry,
     what: ArchiveQuestion<'_>,
-    listen: &mut dyn FnMut(usize, usize) -> bool,
-) -> anyhow::Result<(usize, bool)> {
+    listen: &mut dyn FnMut(usize, usize, Option<anyhow::Error>) -> bool,
+) -> anyhow::Result<ArchiveDescribed> {
     let archive = Archive::open(folder)?;
     let rows: Vec<RowRef> = archive.filtered(&Filter::new())?;
     if rows.is_empty() {
         bail!("{}: the archive is empty", folder.display());
     }
     let metas = archive.metas(&rows)?;
+    let question = what.question.unwrap_or(what.task.instruction());
     let kept_in = keeping(out);
     let mut told: HashMap<RecordId, String> = HashMap::new();
     if what.resume && kept_in.is_file() {
         let text = std::fs::read_to_string(&kept_in).with_context(|| kept_in.display().to_string())?;
-        // The last line may be half written.
-        told.extend(text.lines().filter_map(|l| serde_json::from_str::<Kept>(l).ok()).map(|k| (k.id, k.text)));
+        // The last line may be half written, others may answer another question.
+        let kept = text.lines().filter_map(|l| serde_json::from_str::<Kept>(l).ok());
+        told.extend(kept.filter(|k| k.question == question).map(|k| (k.id, k.text)));
     }
     let mut keep = OpenOptions::new()
         .create(true)
@@ -86,31 +100,51 @@ pub fn describe_archive(
     if what.resume {
         writeln!(keep)?;
     }
-    let mut scene: Option<(String, TowerScene)> = None;
+    // The open scene; `None` where it could not be opened, which is said once.
+    let mut scene: Option<(&str, Option<TowerScene>)> = None;
+    let mut failed = 0;
     for (done, meta) in metas.iter().enumerate() {
         if told.contains_key(&meta.id) {
             continue;
         }
+        let mut fault = None;
         if scene.as_ref().is_none_or(|s| s.0 != meta.source) {
             let arg = SceneArg { sensor: meta.sensor.clone(), ..SceneArg::new(&meta.source) };
-            scene = Some((meta.source.clone(), TowerScene::open(&arg, model.tower.as_ref(), registry, false)?));
+            let opened = TowerScene::open(&arg, model.tower.as_ref(), registry, false);
+            scene = Some((&meta.source, opened.map_err(|e| fault = Some(e)).ok()));
         }
-        let (_, open) = scene.as_ref().expect("opened above");
-        let seen = tile(model, open, meta)?;
-        let path = Path::new(&meta.source);
-        let text = describe(model, path, &seen, what.question, what.task, what.options, &mut |_| true)?.text;
-        writeln!(keep, "{}", serde_json::to_string(&Kept { id: meta.id, text: text.clone() })?)?;
-        told.insert(meta.id, text);
-        if !listen(done + 1, metas.len()) {
-            return Ok((told.len(), false));
+        let open = scene.as_ref().and_then(|s| s.1.as_ref());
+        match open.map(|open| answer(model, open, meta, what)) {
+            Some(Ok(text)) => {
+                let kept = Kept { id: meta.id, question: question.to_owned(), text };
+                writeln!(keep, "{}", serde_json::to_string(&kept)?)?;
+                told.insert(kept.id, kept.text);
+            }
+            Some(Err(error)) => fault = Some(error),
+            None => {}
         }
+        failed += usize::from(!told.contains_key(&meta.id));
+        if !listen(done + 1, metas.len(), fault) {
+            return Ok(ArchiveDescribed { described: told.len(), failed, finished: false });
+        }
+    }
+    if told.is_empty() {
+        bail!("{}: none of {failed} records could be described", folder.display());
     }
     let captions: Vec<(RowRef, String)> =
         rows.into_iter().zip(&metas).filter_map(|(row, meta)| Some((row, told.get(&meta.id)?.clone()))).collect();
     write_captioned_geoparquet(out, &archive, &captions, GeoParquetOptions::default())?;
     drop(keep);
-    std::fs::remove_file(&kept_in).with_context(|| kept_in.display().to_string())?;
-    Ok((captions.len(), true))
+    if failed == 0 {
+        std::fs::remove_file(&kept_in).with_context(|| kept_in.display().to_string())?;
+    }
+    Ok(ArchiveDescribed { described: captions.len(), failed, finished: true })
+}
+
+/// What the model says of a record.
+fn answer(model: &SpectralLlava, scene: &TowerScene, meta: &Meta, what: ArchiveQuestion<'_>) -> anyhow::Result<String> {
+    let (seen, path) = (tile(model, scene, meta)?, Path::new(&meta.source));
+    Ok(describe(model, path, &seen, what.question, what.task, what.options, &mut |_| true)?.text)
 }
 
 /// The pixels of a record as the model sees them.
