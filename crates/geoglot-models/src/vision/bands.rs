@@ -63,10 +63,11 @@ impl BandNeed {
         if bands.iter().all(|b| b.wavelength_um.is_none()) {
             return Err(Error::Input(format!(
                 "this tower reads {}; the {} bands {} have neither these names nor wavelengths: name their sensor (sensor=…), or \
-                 choose three (bands=…) in this order",
+                 choose {} (bands=…) in this order",
                 self.names(),
                 bands.len(),
-                bands.iter().map(Band::label).collect::<Vec<_>>().join(", ")
+                bands.iter().map(Band::label).collect::<Vec<_>>().join(", "),
+                needed.len()
             )));
         }
         Err(Error::Input(format!(
@@ -110,5 +111,7 @@ mod tests {
         let infrared: Vec<Band> = bands.iter().filter(|b| b.wavelength_um > Some(0.7)).cloned().collect();
         let error = BandNeed::rgb().select(&infrared).unwrap_err().to_string();
         assert!(error.contains("red (0.665 µm)") && error.contains("B08"), "{error}");
+        let error = BandNeed::rgb().select(&["VV", "VH"].map(Band::named)).unwrap_err().to_string();
+        assert!(error.contains("the 2 bands VV, VH") && error.contains("choose 3 (bands=…)"), "{error}");
     }
 }

@@ -9,7 +9,7 @@ use geoglot::models::text::class_features;
 use geoglot::workflow::classify::{Choice, Classified, Pair, classify};
 use serde_json::{Value, json};
 
-use super::common::{DeviceArg, Usage, registry, threshold, writable};
+use super::common::{DeviceArg, Usage, at_least_one, registry, threshold, writable};
 use super::embed::save_run_beside;
 use super::map::parse_scene;
 use super::progress::Pixels;
@@ -98,9 +98,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         (None, Some(path)) => labels_of(path)?,
         (None, None) => return Err(Usage("give --labels or --labels-file".into()).into()),
     };
-    if args.top_k == 0 {
-        return Err(Usage("--top-k 0: expected 1 or more".into()).into());
-    }
+    at_least_one(&[("--top-k", args.top_k)])?;
     threshold(args.threshold)?;
     let mut images = parse_scene(&args.images)?;
     if let Some(out) = &args.out {

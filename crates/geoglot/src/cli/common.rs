@@ -116,6 +116,14 @@ pub fn writable<'a>(outputs: &[(&str, &Path)], inputs: impl IntoIterator<Item = 
     Ok(())
 }
 
+/// Refuses numbers (option, number) of nothing.
+pub fn at_least_one(numbers: &[(&str, usize)]) -> anyhow::Result<()> {
+    match numbers.iter().find(|(_, number)| *number == 0) {
+        Some((option, _)) => Err(Usage(format!("{option} 0: expected 1 or more")).into()),
+        None => Ok(()),
+    }
+}
+
 /// A threshold of cosines or probabilities.
 pub fn threshold(value: Option<f32>) -> anyhow::Result<()> {
     match value {

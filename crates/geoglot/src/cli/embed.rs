@@ -15,7 +15,7 @@ use geoglot::workflow::embed::{Embedded, embed};
 use geoglot::workflow::embed_plan::{EmbedOptions, Plan};
 use geoglot::workflow::similarity::{Prompts, similarity};
 
-use super::common::{DeviceArg, Usage, interrupt_flag, registry};
+use super::common::{DeviceArg, Usage, at_least_one, interrupt_flag, registry};
 use super::index::{date, share, texts};
 use super::map::parse_scene;
 use super::progress::Pixels;
@@ -103,11 +103,8 @@ impl SceneArgs {
     }
 
     fn options(&self, patches: bool) -> anyhow::Result<EmbedOptions> {
-        for (name, value) in [("tile", self.tile), ("stride", self.stride), ("batch", Some(self.batch))] {
-            if value == Some(0) {
-                return Err(Usage(format!("--{name} 0: expected 1 or more")).into());
-            }
-        }
+        let given = |number: Option<usize>| number.unwrap_or(1);
+        at_least_one(&[("--tile", given(self.tile)), ("--stride", given(self.stride)), ("--batch", self.batch)])?;
         if self.batch > MOST_TILES {
             return Err(Usage(format!("--batch {}: at most {MOST_TILES} tiles are held at a time", self.batch)).into());
         }

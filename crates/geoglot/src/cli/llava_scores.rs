@@ -13,7 +13,7 @@ use geoglot::models::spectral_llava::{Parts, SpectralLlava};
 use geoglot::workflow::grounded::{AlignmentRequest, alignment};
 use geoglot::workflow::said::{SaidRequest, said};
 
-use super::common::{DeviceArg, registry};
+use super::common::{DeviceArg, Usage, at_least_one, registry};
 use super::progress::Pixels;
 
 /// The model, for both.
@@ -91,6 +91,10 @@ pub struct Alignment {
 }
 
 pub fn run_alignment(args: Alignment) -> anyhow::Result<()> {
+    at_least_one(&[("--folds", args.folds)])?;
+    if let Some(wrong) = args.strengths.iter().find(|c| !(c.is_finite() && **c > 0.0)) {
+        return Err(Usage(format!("--strengths {wrong}: expected values of C above 0, such as 0.1,1,10")).into());
+    }
     let mut run = RunManifest::start("evaluate alignment");
     let model = args.model.load()?;
     let converged = ShareProbe::Converged(ProbeOptions { strengths: args.strengths, ..ProbeOptions::default() });
@@ -166,8 +170,12 @@ pub struct Captions {
 }
 
 pub fn run_captions(args: Captions) -> anyhow::Result<()> {
-    let mut run = RunManifest::start("evaluate captions");
+    at_least_one(&[("--max-tokens", args.max_tokens), ("--limit", args.limit.unwrap_or(1))])?;
     let sampling = Sampling { temperature: args.temperature, seed: args.seed, ..Sampling::default() };
+    if let Some(problem) = sampling.problem() {
+        return Err(Usage(problem).into());
+    }
+    let mut run = RunManifest::start("evaluate captions");
     let request = SaidRequest {
         conversations: args.data,
         images: args.images,

@@ -37,6 +37,25 @@ fn wrong_arguments_end_with_2() {
     assert_eq!(work.files("x").len() + work.files("out").len(), 0);
 }
 
+/// Said at once: there is no model that could be loaded first.
+#[test]
+fn numbers_that_mean_nothing_are_refused_before_work() {
+    let work = Work::new();
+    let captions = |more: &str| work.run(&format!("evaluate captions --model m --data d.json {more}"));
+    captions("--limit 0").fails(2, &["--limit 0", "1 or more"]);
+    captions("--max-tokens 0").fails(2, &["--max-tokens 0", "1 or more"]);
+    captions("--temperature=-1").fails(2, &["temperature -1"]);
+    let alignment = |more: &str| work.run(&format!("evaluate alignment --model m --data d.json {more}"));
+    alignment("--folds 0").fails(2, &["--folds 0", "1 or more"]);
+    alignment("--strengths 1,0").fails(2, &["--strengths 0", "above 0"]);
+    work.run("describe scene/sar.tif --model m --tile 0").fails(2, &["--tile 0", "1 or more"]);
+    work.run("describe scene/sar.tif --model m --top-p 0").fails(2, &["top-p 0"]);
+    work.run("describe scene/sar.tif --model m --resume").fails(2, &["--out"]);
+    work.run("classify scene/sar.tif --labels a;b --model m --top-k 0").fails(2, &["--top-k 0"]);
+    work.run("ablate recipe.toml --seeds 0").fails(2, &["--seeds"]);
+    assert!(work.files("out").is_empty());
+}
+
 #[test]
 fn nothing_is_written_over_what_is_read() {
     let work = Work::new();
@@ -135,6 +154,12 @@ fn synthetic_scenes_are_the_same_for_the_same_seed() {
         assert_eq!(work.read(&format!("a/{name}")), work.read(&format!("many/scene-5/{name}")), "{name}");
     }
     assert_ne!(work.read("a/labels.tif"), work.read("many/scene-6/labels.tif"));
+    work.run("synth --size 96 --seed 5 --sensor sentinel-2-l2a --snow 0.3 --clouds 0.2 --out white").ok();
+    for name in ["snow.tif", "clouds.tif"] {
+        let (_, mask) = work.pixels(&format!("white/{name}"));
+        let share = mask.iter().filter(|v| **v == 1.0).count() as f32 / mask.len() as f32;
+        assert!((0.1..0.5).contains(&share) && !files.iter().any(|f| f == name), "{name}: {share}");
+    }
     assert_eq!(work.json("a/run.json")["seed"], 5);
     work.run("synth --size 20 --out c").fails(1, &["20×20", "96"]);
     work.run("synth --sensor landsat-99 --out c").fails(1, &["landsat-99", "landsat-8"]);

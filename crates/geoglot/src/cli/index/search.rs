@@ -9,7 +9,7 @@ use geoglot::index::{Archive, Dedup, Filter, Footprint, Hit, SearchOptions};
 use geoglot::workflow::archive::{Question, TowerNames};
 use serde_json::{Value, json};
 
-use super::super::common::{DeviceArg, Usage, registry, threshold, writable};
+use super::super::common::{DeviceArg, Usage, at_least_one, registry, threshold, writable};
 use super::super::embed::save_run_beside;
 use super::super::map::parse_scene;
 use super::{FilterArgs, bbox, share, texts};
@@ -112,9 +112,7 @@ impl Args {
     }
 
     fn options(&self) -> anyhow::Result<SearchOptions> {
-        if self.top_k == Some(0) {
-            return Err(Usage("--top-k 0: expected 1 or more".into()).into());
-        }
+        at_least_one(&[("--top-k", self.top_k.unwrap_or(1))])?;
         threshold(self.threshold)?;
         let top_k = self.top_k.or(self.threshold.is_none().then_some(10));
         let dedup = match self.dedup {
