@@ -18,10 +18,14 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import rasterio
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tiles import legend_of, write  # noqa: E402
 
 TILE = 32
 SHARE = 0.45
@@ -54,14 +58,6 @@ orchard = { one = "orchard", many = "orchards" }
 def read(path):
     with rasterio.open(path) as src:
         return src.read(), src.transform, src.crs, src.descriptions
-
-
-def write(path, data, transform, crs, names):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    profile = dict(driver="GTiff", height=data.shape[1], width=data.shape[2], count=data.shape[0], dtype=data.dtype)
-    with rasterio.open(path, "w", transform=transform, crs=crs, **profile) as out:
-        out.write(data)
-        out.descriptions = names
 
 
 def true_colour(reflectance):
@@ -103,12 +99,6 @@ def cut(labels, legend, columns=None):
             best = counts.argmax()
             if counts[best] >= SHARE * TILE * TILE and ids[best] in legend:
                 yield row, col, legend[ids[best]]
-
-
-def legend_of(path):
-    import tomllib
-
-    return {c["id"]: c["name"] for c in tomllib.loads(path.read_text())["class"]}
 
 
 def tiles_of(out, stem, labels, legend, rasters, transform, crs, columns=None):

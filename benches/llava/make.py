@@ -5,22 +5,24 @@ import os
 import random
 import re
 import subprocess
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import rasterio
+from tiles import legend_of, write
 
 QUIET = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 TILE = 32
 # Clouds, snow, haze: both white things with and without the other, and air that is seen through.
 WEATHER = [(0, 0, 1), (0.35, 0, 1), (0, 0.35, 1), (0, 0, 9), (0.25, 0.25, 1), (0.2, 0.2, 7)]
 # Numbers of the scenes of each part, and their side in pixels; those of the probe lie under a clear sky.
-SCENES = {"train": (range(6), 480), "test": (range(6, 12), 288), "probe": (range(12, 14), 480)}
+SCENES = {"train": (range(6), 480), "air": (range(6), 480), "test": (range(6, 12), 288), "probe": (range(12, 14), 480)}
 # One class covers this share of a tile that the probe may use.
 SHARE = 0.45
 # What lies under more clouds and snow, or thicker haze, than these percentages is not described.
 HIDDEN, HAZE = 15, 30
+# A scene is hazy from this much haze on; clouds and snow are there from this share in percent on.
+HAZY, THERE = 5, 1
 # What nobody sees: 43 % from 44 %; and places, as pre-training turns the tiles.
 LEFT_OUT = re.compile(r"(?<!Sentinel-)\d|\b(left|right|upper|lower|top|bottom|middle|centre|corner|half|edge)\w*", re.I)
 WORDS = """
@@ -34,22 +36,20 @@ orchard = { one = "orchard", many = "orchards" }
 """
 
 
+def haze(scene, part):
+    """How much haze a scene of a part lies under; scenes of `air` are those of `train` in the other air."""
+    real = WEATHER[scene % len(WEATHER)][2]
+    return real if part != "air" else (1 if real >= HAZY else 8)
+
+
 def scenes(args):
     for part, k, side in [(part, k, side) for part, (numbers, side) in SCENES.items() for k in numbers]:
-        folder = args.work / "scenes" / f"scene-{k}"
+        folder = args.work / "scenes" / f"{'air' if part == 'air' else 'scene'}-{k}"
         if not (folder / "run.json").is_file():
-            clouds, snow, haze = WEATHER[0 if part == "probe" else k % len(WEATHER)]
+            clouds, snow, _ = WEATHER[0 if part == "probe" else k % len(WEATHER)]
             command = [args.geoglot, "synth", "--size", side, "--gsd", 10, "--sensor", "sentinel-2-l2a", "--seed", 500 + k]
-            command += ["--clouds", clouds, "--snow", snow, "--haze", haze, "--out", folder]
+            command += ["--clouds", clouds, "--snow", snow, "--haze", 1 if part == "probe" else haze(k, part), "--out", folder]
             subprocess.run(list(map(str, command)), check=True, **QUIET)
-
-
-def write(path, data, transform, crs, names):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    profile = dict(driver="GTiff", height=data.shape[1], width=data.shape[2], count=data.shape[0], dtype=data.dtype)
-    with rasterio.open(path, "w", transform=transform, crs=crs, **profile) as out:
-        out.write(data)
-        out.descriptions = names
 
 
 def tiles(args):
@@ -59,8 +59,8 @@ def tiles(args):
     for part, (numbers, side) in SCENES.items():
         records = []
         for k in numbers:
-            scene = args.work / "scenes" / f"scene-{k}"
-            legend = {c["id"]: c["name"] for c in tomllib.loads((scene / "legend.toml").read_text())["class"]}
+            scene = args.work / "scenes" / f"{'air' if part == 'air' else 'scene'}-{k}"
+            legend = legend_of(scene / "legend.toml")
             with rasterio.open(scene / "sentinel-2-l2a.tif") as src, rasterio.open(scene / "labels.tif") as truth:
                 data, labels = src.read(), truth.read()
                 transform, crs, names = src.transform, src.crs, src.descriptions
@@ -129,22 +129,81 @@ def visible(entry):
     return sky["cloud"] + sky["snow"] < HIDDEN and sky["haze"] < HAZE
 
 
+def spread(entries, count):
+    keep = min(count, len(entries))
+    return [entries[k * len(entries) // keep] for k in range(keep)]
+
+
+class Sky:
+    """What the generator laid over each tile: clouds, snow that no cloud hides, haze. Rules on reflectance (`geoglot instruct`) are no truth to test by: that of
+    haze is a difference of two colours and calls bright ground hazy (`rules`)."""
+
+    def __init__(self, args):
+        self.scenes, self.masks = args.work / "scenes", {}
+
+    def mask(self, scene, name):
+        if (scene, name) not in self.masks:
+            path = self.scenes / f"scene-{scene}" / f"{name}.tif"
+            self.masks[scene, name] = rasterio.open(path).read(1) == 1 if path.is_file() else None
+        return self.masks[scene, name]
+
+    def over(self, entry):
+        """(snow, clouds, haze), each true or false."""
+        path = Path(entry["image"].split(":")[0])
+        scene, row, col = map(int, path.stem.split("-"))
+        place = (slice(row, row + TILE), slice(col, col + TILE))
+        cut = lambda mask: np.zeros((TILE, TILE), bool) if mask is None else mask[place]
+        clouds, snow = cut(self.mask(scene, "clouds")), cut(self.mask(scene, "snow"))
+        there = lambda mask: bool(100 * mask.mean() >= THERE)
+        return there(snow & ~clouds), there(clouds), haze(scene, path.parent.name) >= HAZY
+
+    def ask(self, entry):
+        """The three questions about a tile, in an order of its own."""
+        things = ["snow or ice", "any cloud", "haze"]
+        turns = [(f"Is there {thing} in this scene?", "Yes." if there else "No.") for thing, there in zip(things, self.over(entry))]
+        random.Random(entry["id"]).shuffle(turns)
+        turns[0] = ("<image>\n" + turns[0][0], turns[0][1])
+        said = [{"from": who, "value": text} for turn in turns for who, text in zip(["human", "gpt"], turn)]
+        return entry | {"conversations": said}
+
+
+def in_other_air(entry):
+    moved = {"id": entry["id"] + "-air", "image": entry["image"].replace("/train/", "/air/")}
+    return {key: value for key, value in entry.items() if key != "spectral"} | moved
+
+
+def rules(sky, entries):
+    """Balanced accuracy of what rules on reflectance say, against the generator."""
+    found = {}
+    for k, name in enumerate(["snow", "cloud", "haze"]):
+        pairs = [(sky.over(e)[k], e["spectral"][name] >= THERE) for e in entries]
+        sides = [[said == there for there, said in pairs if there == side] for side in [True, False]]
+        found[name] = round(sum(sum(right) / len(right) for right in sides) / 2, 4)
+    return found
+
+
 def conversations(args):
-    """`geoglot instruct`: descriptions, classes and questions; descriptions alone; class labels alone (table I's two alignments)."""
+    """`geoglot instruct`: descriptions; class labels (table I's two alignments); and questions about the sky, answered by the generator."""
     for part in ["train", "test"]:
         manifest = args.work / f"{part}-captions" / "seen.jsonl"
         for name, flags in [("all", []), ("labels", ["--labels-only"])]:
             out = args.work / f"{part}-{name}.instruct.json"
             if not out.is_file():
                 subprocess.run([args.geoglot, "instruct", manifest, "--out", out, *flags], check=True, **QUIET)
-    # What spectra say is asked in questions of its own; a short caption costs half the training time.
+    # What spectra say is asked in questions of its own; a short caption costs half the training time, a list of classes says again what it does.
     everything = {part: json.loads((args.work / f"{part}-all.instruct.json").read_text()) for part in ["train", "test"]}
     for turn in (turn for entries in everything.values() for entry in entries for turn in entry["conversations"]):
         turn["value"] = turn["value"].split(" Spectrally,")[0]
     described = {part: [e for e in entries if e["id"].endswith("-caption") and visible(e)] for part, entries in everything.items()}
-    # Lists of classes say again what descriptions do; questions cost the most tokens and teach what colours cannot show.
-    asked = {part: [e for e in entries if e["id"].endswith("-spectra")] for part, entries in everything.items()}
-    (args.work / "test-asked.json").write_text(json.dumps(described["test"] + asked["test"]))
+    sky = Sky(args)
+    asked = {part: [sky.ask(e) for e in entries if e["id"].endswith("-spectra")] for part, entries in everything.items()}
+    # The same ground in the other air, so that haze is not learned as the ground of two scenes.
+    asked["train"] += [sky.ask(in_other_air(e)) for e in asked["train"]]
+    tested = spread(described["test"], args.described) + spread(asked["test"], args.asked)
+    (args.work / "test-asked.json").write_text(json.dumps(tested))
+    (args.work / "rules.json").write_text(json.dumps(rules(sky, tested[-args.asked :])))
+    kinds = [sky.over(e) for e in asked["train"]]
+    rare = [1 / kinds.count(kind) for kind in kinds]
     clear = {e["image"] for e in described["train"]}
     labelled = [e for e in json.loads((args.work / "train-labels.instruct.json").read_text()) if e["image"] in clear]
     for seed in args.seeds:
@@ -152,11 +211,8 @@ def conversations(args):
         some = lambda entries, count: draw.sample(entries, min(count, len(entries)))
         for name, chosen in [("scene", some(described["train"], args.align)), ("label", some(labelled, args.align))]:
             (args.work / f"{name}-{seed}.json").write_text(json.dumps(chosen))
-        # Snow lies on one tile of eight; half of the questions are about such tiles.
-        snowy = [e for e in asked["train"] if e["spectral"]["snow"] >= 3]
-        others = [e for e in asked["train"] if e["spectral"]["snow"] < 3]
-        questions = some(snowy, args.questions // 2) + some(others, args.questions - args.questions // 2)
-        tune = some(described["train"], args.descriptions) + questions
+        # As often each combination of snow, clouds and haze, so that none can be guessed from another.
+        tune = some(described["train"], args.descriptions) + draw.choices(asked["train"], rare, k=args.questions)
         (args.work / f"tune-{seed}.json").write_text(json.dumps(tune))
 
 

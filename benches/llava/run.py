@@ -6,7 +6,7 @@
 
 Generated Sentinel-2 scenes under clear sky, clouds, snow and haze are cut into tiles of 32 pixels; other scenes train than test. Each seed trains a
 SpectralGPT of 12 bands and one of red, green and blue on masked tokens (with the tiles of BigEarthNet and TerraMind in GEOGLOT_DATA), aligns projectors on
-descriptions and on class labels, and tunes SmolLM2-135M by adapters on descriptions, classes and questions about snow, cloud, haze, water and vegetation.
+descriptions and on class labels, and tunes SmolLM2-135M by adapters on descriptions and questions about snow, clouds and haze.
 Measured on the test scenes: linear probes before and after alignment, captions beside those of other scenes, answers of 12 bands beside those of colours.
 Finished steps are kept in `--work` and not repeated. Writes benches/runs/llava.json. Needs numpy and rasterio.
 """
@@ -15,7 +15,6 @@ import argparse
 import datetime
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +26,8 @@ from summary import summary  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = ["scene", "colours", "label", "random"]
+# Of each step, as the program measured it; of a resumed training only what came last.
+SECONDS = {}
 COLOURS = 'bands = ["B02", "B03", "B04"]'
 
 
@@ -60,6 +61,11 @@ def train(args, name, recipe):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(recipe)
         subprocess.run([args.geoglot, "train", file, "--out", out, "--resume"], check=True)
+    return timed(out)
+
+
+def timed(out):
+    SECONDS[out.name] = round(sum(json.loads((out / "run.json").read_text())["seconds"].values()))
     return out
 
 
@@ -67,7 +73,7 @@ def evaluate(args, what, name, *options):
     out = args.work / "scores" / name
     if not (out / "run.json").is_file():
         subprocess.run([args.geoglot, "evaluate", what, "--out", out, *map(str, options)], check=True, stdout=subprocess.DEVNULL)
-    return out
+    return timed(out)
 
 
 def seed_run(args, seed, variant):
@@ -86,7 +92,7 @@ def seed_run(args, seed, variant):
     if args.probes_only or variant == "label":
         return found
     tuned = train(args, f"tuned-{variant}-{seed}", llava(args, f"tuned-{variant}", seed, tower, tune, start=aligned))
-    asked = ["--model", tuned, "--data", work / "test-asked.json", "--limit", args.limit, "--max-tokens", 48]
+    asked = ["--model", tuned, "--data", work / "test-asked.json", "--max-tokens", 48]
     found[f"captions, {variant}"] = evaluate(args, "captions", f"captions-{variant}-{seed}", *asked)
     return found
 
@@ -99,9 +105,10 @@ def main():
     parser.add_argument("--epochs", type=int, default=10, help="passes of masked pre-training")
     parser.add_argument("--align", type=int, default=450, help="conversations of stage 1")
     parser.add_argument("--descriptions", type=int, default=700, help="descriptions of stage 2")
-    parser.add_argument("--questions", type=int, default=250, help="conversations of three questions of stage 2")
+    parser.add_argument("--questions", type=int, default=1000, help="conversations of three questions of stage 2")
     parser.add_argument("--rate", type=float, default=5e-4, help="learning rate of stage 2")
-    parser.add_argument("--limit", type=int, default=48, help="test entries of each kind that are asked")
+    parser.add_argument("--described", type=int, default=48, help="test scenes that are described")
+    parser.add_argument("--asked", type=int, default=240, help="test scenes that are asked the three questions")
     parser.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
     parser.add_argument("--probes-only", action="store_true", help="stop before stage 2: figures 3 and 4 alone")
     parser.add_argument("--work", type=Path, default=ROOT / "out/llava-bench")
@@ -118,12 +125,11 @@ def main():
 
 def report(args, folders):
     """Writes what is there of all variants and seeds."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     record = {
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
         "settings": {k: v for k, v in vars(args).items() if k not in ("geoglot", "work", "out")},
-        "cpu_seconds_of_this_call": round(used.ru_utime + used.ru_stime),
+        "seconds of each step": SECONDS,
         **summary(args, folders),
     }
     args.out.write_text(json.dumps(record, indent=1) + "\n")

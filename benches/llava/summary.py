@@ -97,5 +97,6 @@ def summary(args, folders):
         "variants": variants,
         "linear probe": {v: alignment(read(f"alignment, {v}", "alignment.json")) for v in ["scene", "label"] if done(f"alignment, {v}")},
         "captions": {v: captions(read(f"captions, {v}", "captions.json")) for v in asked},
+        "rules on reflectance, balanced accuracy": json.loads((args.work / "rules.json").read_text()),
         "questions, balanced accuracy": questions(both, ["scene", "colours"]) if both else {},
     }
