@@ -4,8 +4,9 @@ import json
 import math
 import statistics
 
+import numpy as np
+
 T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
-SKY = {"snow or ice": "snow", "any cloud": "clouds", "haze": "haze"}
 
 
 def over_seeds(values):
@@ -53,38 +54,36 @@ def verdict(text):
     return {"yes": True, "no": False}.get(word)
 
 
-def balanced(items):
-    """Mean of the shares of right answers among those that should be yes and no."""
-    right = {True: [], False: []}
-    for item in items:
-        truth = verdict(item["reference"])
-        right[truth].append(verdict(item["answer"]) == truth)
-    sides = [statistics.mean(v) for v in right.values() if v]
-    return statistics.mean(sides) if sides else float("nan")
-
-
 def questions(folders, variants):
-    """Balanced accuracy by subject and variant, and what 12 bands add to three colours, seed by seed."""
+    """Balanced accuracy by subject and variant, and what 12 bands add to three colours: seed by seed, and with 95 % of the resamples of the test scenes."""
     told = {v: [answers(f[f"captions, {v}"]) for f in folders] for v in variants}
-    subjects = sorted({a["question"] for seed in told[variants[0]] for a in seed})
+    subjects = sorted({a["question"] for a in told[variants[0]][0]})
     table = {}
-    pick = lambda items, words: [a for a in items if any(w in a["question"] for w in words)]
-    groups = {s: [s] for s in subjects} | {"snow, clouds and haze": list(SKY)}
-    for name, words in groups.items():
-        per = {v: [balanced_over(pick(seed, words)) for seed in told[v]] for v in variants}
-        entry = {v: over_seeds(per[v]) for v in variants}
-        entry["answers of a seed"] = len(pick(told[variants[0]][0], words))
-        entry["12 bands less colours"] = over_seeds([a - b for a, b in zip(per["scene"], per["colours"])])
+    for name, asked in ({s: [s] for s in subjects} | {"all three": subjects}).items():
+        right = {v: np.array([[scored(seed, q) for q in asked] for seed in told[v]]) for v in variants}
+        truth = np.array([truths(told[variants[0]][0], q) for q in asked])
+        # [seeds, subjects, scenes] of answers that are right: how often among scenes of either truth.
+        balanced = lambda v, weight: np.mean(
+            [[(right[v] * (truth == side) * weight).sum(2) / np.maximum(((truth == side) * weight).sum(1), 1)] for side in [True, False]], axis=(0, 1, 3)
+        )
+        flat = np.ones(truth.shape[1])
+        entry = {v: over_seeds(balanced(v, flat).tolist()) for v in variants}
+        entry["scenes"] = truth.shape[1]
+        gain = lambda weight: balanced("scene", weight) - balanced("colours", weight)
+        entry["12 bands less colours"] = over_seeds(gain(flat).tolist())
+        draws = np.random.default_rng(1).multinomial(truth.shape[1], flat / flat.size, size=2000)
+        low, high = np.quantile([gain(w).mean() for w in draws], [0.025, 0.975])
+        entry["12 bands less colours"]["over the scenes"] = [round(float(low), 4), round(float(high), 4)]
         table[name] = entry
     return table
 
 
-def balanced_over(items):
-    """Mean of the balanced accuracies of the different questions among `items`."""
-    by = {}
-    for item in items:
-        by.setdefault(item["question"], []).append(item)
-    return statistics.mean(balanced(v) for v in by.values())
+def scored(items, question):
+    return [verdict(a["answer"]) == verdict(a["reference"]) for a in items if a["question"] == question]
+
+
+def truths(items, question):
+    return [verdict(a["reference"]) for a in items if a["question"] == question]
 
 
 def summary(args, folders):
