@@ -201,6 +201,17 @@ fn captions_of_an_archive(model: &SpectralLlava, folder: &Path) {
     // Answers to another question are no captions of this one.
     assert_eq!(run(Some("Is there snow?"), true, 1), (far(1, 0, false), 1, vec![]));
     assert_eq!(run(None, true, 9), (far(3, 0, true), 1, vec![]));
+    // Nothing to describe leaves nothing behind.
+    let nothing = folder.join("nothing");
+    Archive::create(&nothing, space.clone(), VectorType::F32).unwrap();
+    let mut lost = record(0);
+    lost.meta.source = folder.join("lost.tif").display().to_string();
+    Archive::open_writer(&nothing).unwrap().add(&space, vec![lost]).unwrap();
+    let what = ArchiveQuestion { question: None, task: Task::Caption, options: &options, resume: false };
+    let none = folder.join("none.parquet");
+    let error = describe_archive(model, &nothing, &none, Registry::builtin(), what, &mut |_, _, _| true).unwrap_err();
+    assert!(error.to_string().contains("none of 1 records"), "{error}");
+    assert!(!std::fs::read_dir(folder).unwrap().any(|f| f.unwrap().file_name().to_string_lossy().starts_with("none.")));
     let again = folder.join("again");
     Archive::create(&again, space, VectorType::F32).unwrap();
     import_geoparquet(&out, &mut Archive::open_writer(&again).unwrap(), &ImportOptions::default()).unwrap();

@@ -14,6 +14,7 @@ use geoglot::raster::SceneArg;
 use geoglot::workflow::describe::{Described, Seen, describe, look};
 use geoglot::workflow::describe_archive::{ArchiveDescribed, ArchiveQuestion, describe_archive, is_archive};
 
+use super::chain;
 use super::common::{DeviceArg, Usage, at_least_one, interrupt_flag, registry, writable};
 use super::embed::save_run_beside;
 use super::progress::Pixels;
@@ -173,7 +174,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             }
             Ok(None) => break,
             Err(error) if many => {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", chain(&error));
                 failed += 1;
             }
             Err(error) => return Err(error),
@@ -285,7 +286,7 @@ fn archive(args: &Args, folder: &Path, options: &GenerateOptions, mut run: RunMa
     let mut bar = Pixels::new("describing tiles");
     let found = describe_archive(&model, folder, out, &registry, what, &mut |done, of, fault| {
         if let Some(error) = fault {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", chain(&error));
         }
         bar.set(done, of);
         !stop.load(Ordering::SeqCst)

@@ -170,7 +170,8 @@ pub struct Captions {
 }
 
 pub fn run_captions(args: Captions) -> anyhow::Result<()> {
-    at_least_one(&[("--max-tokens", args.max_tokens), ("--limit", args.limit.unwrap_or(1))])?;
+    let limit = args.limit.unwrap_or(1);
+    at_least_one(&[("--max-tokens", args.max_tokens), ("--limit", limit), ("--replicates", args.replicates)])?;
     let sampling = Sampling { temperature: args.temperature, seed: args.seed, ..Sampling::default() };
     if let Some(problem) = sampling.problem() {
         return Err(Usage(problem).into());

@@ -13,7 +13,7 @@ use geoglot::train::merge::{Allowed, MergeError, MergePlan};
 use geoglot::workflow::merge::{MergeRequest, RatioSearch, merge};
 use geoglot::workflow::protocols::{Protocol, ProtocolRequest};
 
-use super::common::{DeviceArg, Usage, registry};
+use super::common::{DeviceArg, Usage, at_least_one, registry};
 use super::progress::Pixels;
 
 /// Ratios of the paper's tables 8 and 9.
@@ -147,6 +147,7 @@ impl Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
+    at_least_one(&[("--replicates", args.replicates)])?;
     let plan = args.plan()?;
     let device = args.device.open()?;
     let mut run = RunManifest::start("merge");

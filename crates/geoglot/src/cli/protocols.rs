@@ -11,7 +11,7 @@ use geoglot::eval::{Bootstrap, Interval, ProtocolReport};
 use geoglot::raster::SceneArg;
 use geoglot::workflow::protocols::{Protocol, ProtocolRequest, run_protocol};
 
-use super::common::{DeviceArg, Usage, registry};
+use super::common::{DeviceArg, Usage, at_least_one, registry};
 use super::llava_scores;
 use super::progress::Pixels;
 
@@ -148,6 +148,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     if !args.prompt.is_empty() && args.feature_maps.is_empty() {
         return Err(Usage("--prompt is for heat maps: name the scene with --feature-maps".into()).into());
     }
+    at_least_one(&[("--replicates", args.replicates)])?;
     let request = ProtocolRequest {
         protocol,
         model: args.model,

@@ -128,15 +128,17 @@ pub fn describe_archive(
             return Ok(ArchiveDescribed { described: told.len(), failed, finished: false });
         }
     }
+    drop(keep);
+    let remove = || std::fs::remove_file(&kept_in).with_context(|| kept_in.display().to_string());
     if told.is_empty() {
+        remove()?;
         bail!("{}: none of {failed} records could be described", folder.display());
     }
     let captions: Vec<(RowRef, String)> =
         rows.into_iter().zip(&metas).filter_map(|(row, meta)| Some((row, told.get(&meta.id)?.clone()))).collect();
     write_captioned_geoparquet(out, &archive, &captions, GeoParquetOptions::default())?;
-    drop(keep);
     if failed == 0 {
-        std::fs::remove_file(&kept_in).with_context(|| kept_in.display().to_string())?;
+        remove()?;
     }
     Ok(ArchiveDescribed { described: captions.len(), failed, finished: true })
 }

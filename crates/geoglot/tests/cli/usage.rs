@@ -44,6 +44,9 @@ fn numbers_that_mean_nothing_are_refused_before_work() {
     let captions = |more: &str| work.run(&format!("evaluate captions --model m --data d.json {more}"));
     captions("--limit 0").fails(2, &["--limit 0", "1 or more"]);
     captions("--max-tokens 0").fails(2, &["--max-tokens 0", "1 or more"]);
+    captions("--replicates 0").fails(2, &["--replicates 0", "1 or more"]);
+    work.run("evaluate zero-shot --model m --data d.json --replicates 0").fails(2, &["--replicates 0"]);
+    work.run("merge a b --ratio 0.5 --replicates 0 --out m").fails(2, &["--replicates 0"]);
     captions("--temperature=-1").fails(2, &["temperature -1"]);
     let alignment = |more: &str| work.run(&format!("evaluate alignment --model m --data d.json {more}"));
     alignment("--folds 0").fails(2, &["--folds 0", "1 or more"]);
