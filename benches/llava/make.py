@@ -16,7 +16,7 @@ TILE = 32
 # Clouds, snow, haze: both white things with and without the other, and air that is seen through.
 WEATHER = [(0, 0, 1), (0.35, 0, 1), (0, 0.35, 1), (0, 0, 9), (0.25, 0.25, 1), (0.2, 0.2, 7)]
 # Numbers of the scenes of each part, and their side in pixels; those of the probe lie under a clear sky.
-SCENES = {"train": (range(6), 480), "air": (range(6), 480), "test": (range(6, 12), 288), "probe": (range(12, 14), 480)}
+SCENES = {"train": (range(6), 480), "air": (range(6), 480), "test": (range(20, 26), 288), "probe": (range(12, 14), 480)}
 # One class covers this share of a tile that the probe may use.
 SHARE = 0.45
 # What lies under more clouds and snow, or thicker haze, than these percentages is not described.
@@ -157,6 +157,20 @@ class Sky:
         there = lambda mask: bool(100 * mask.mean() >= THERE)
         return there(snow & ~clouds), there(clouds), haze(scene, path.parent.name) >= HAZY
 
+    def words(self, entry):
+        there = [word for word, is_there in zip(["snow", "cloud", "haze"], self.over(entry)) if is_there]
+        return f"There is {' and '.join(there)}." if there else "The sky is clear."
+
+    def tell(self, entry):
+        """A description with what lies over the ground."""
+        asked, told = entry["conversations"]
+        return entry | {"conversations": [asked, told | {"value": f"{told['value']} {self.words(entry)}"}]}
+
+    def tell_alone(self, entry, number):
+        """What lies over the ground, which may hide it."""
+        said = [{"from": "human", "value": "<image>\nWhat lies over the ground?"}, {"from": "gpt", "value": self.words(entry)}]
+        return entry | {"id": f"{entry['id']}-sky-{number}", "conversations": said}
+
     def ask(self, entry):
         """The three questions about a tile, in an order of its own."""
         things = ["snow or ice", "any cloud", "haze"]
@@ -197,22 +211,27 @@ def conversations(args):
     described = {part: [e for e in entries if e["id"].endswith("-caption") and visible(e)] for part, entries in everything.items()}
     sky = Sky(args)
     asked = {part: [sky.ask(e) for e in entries if e["id"].endswith("-spectra")] for part, entries in everything.items()}
-    # The same ground in the other air, so that haze is not learned as the ground of two scenes.
+    # The same ground in the other air, so that haze is not learned as the ground of two scenes; questions about both, descriptions of one.
     asked["train"] += [sky.ask(in_other_air(e)) for e in asked["train"]]
+    clear = {e["image"] for e in described["train"]}
+    draw = random.Random(0)
+    described["train"] = [in_other_air(e) if draw.random() < 0.5 else e for e in described["train"]]
+    described = {part: [sky.tell(e) for e in entries] for part, entries in described.items()}
     tested = spread(described["test"], args.described) + spread(asked["test"], args.asked)
     (args.work / "test-asked.json").write_text(json.dumps(tested))
     (args.work / "rules.json").write_text(json.dumps(rules(sky, tested[-args.asked :])))
     kinds = [sky.over(e) for e in asked["train"]]
     rare = [1 / kinds.count(kind) for kind in kinds]
-    clear = {e["image"] for e in described["train"]}
     labelled = [e for e in json.loads((args.work / "train-labels.instruct.json").read_text()) if e["image"] in clear]
     for seed in args.seeds:
         draw = random.Random(seed)
         some = lambda entries, count: draw.sample(entries, min(count, len(entries)))
-        for name, chosen in [("scene", some(described["train"], args.align)), ("label", some(labelled, args.align))]:
-            (args.work / f"{name}-{seed}.json").write_text(json.dumps(chosen))
         # As often each combination of snow, clouds and haze, so that none can be guessed from another.
-        tune = some(described["train"], args.descriptions) + draw.choices(asked["train"], rare, k=args.questions)
+        under = lambda count: draw.choices(asked["train"], rare, k=count)
+        skies = [sky.tell_alone(e, k) for k, e in enumerate(under(args.skies))]
+        for name, chosen in [("scene", some(described["train"], args.align)), ("label", some(labelled, args.align))]:
+            (args.work / f"{name}-{seed}.json").write_text(json.dumps(chosen + skies))
+        tune = some(described["train"], args.descriptions) + under(args.questions)
         (args.work / f"tune-{seed}.json").write_text(json.dumps(tune))
 
 

@@ -4,9 +4,9 @@
     geoglot models pull smollm2-135m-q4 --via pip
     GEOGLOT_DATA=… benches/llava/run.py --geoglot target/release/geoglot --seeds 1 2 3
 
-Generated Sentinel-2 scenes under clear sky, clouds, snow and haze are cut into tiles of 32 pixels; other scenes train than test. Each seed trains a
+Generated Sentinel-2 scenes under clear sky, clouds, snow and haze are cut into tiles of 32 pixels; other scenes train than test, and settings were chosen on a third part. Each seed trains a
 SpectralGPT of 12 bands and one of red, green and blue on masked tokens (with the tiles of BigEarthNet and TerraMind in GEOGLOT_DATA), aligns projectors on
-descriptions and on class labels, and tunes SmolLM2-135M by adapters on descriptions and questions about snow, clouds and haze.
+descriptions and on class labels, each with what lies over the ground, and tunes SmolLM2-135M by adapters on descriptions and questions about snow, clouds and haze.
 Measured on the test scenes: linear probes before and after alignment, captions beside those of other scenes, answers of 12 bands beside those of colours.
 Finished steps are kept in `--work` and not repeated. Writes benches/runs/llava.json. Needs numpy and rasterio.
 """
@@ -47,7 +47,7 @@ def llava(args, name, seed, tower, stage, start=None):
     start = f'start = "{start}"\n' if start else 'begin = "random"\n' if name == "random" else ""
     return (
         f'name = "{name}"\nkind = "spectral-llava"\nseed = {seed}\n[data]\nconversations = "{stage["file"]}"\n'
-        f'[model]\ntower = "{tower}"\nllm = "{args.llm}"\ntemplate = "chatml"\ntokens = "spectral-mean"\ncontext = 512\n{start}'
+        f'[model]\ntower = "{tower}"\nllm = "{args.llm}"\ntemplate = "chatml"\ntokens = "spectral-concat"\ncontext = 512\n{start}'
         f"[model.lora]\nrank = 16\nalpha = 32.0\ndropout = 0.0\n"
         'targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]\n'
         f'[{stage["name"]}]\nepochs = {stage["epochs"]}\nbatch = 4\neffective_batch = 4\nlearning_rate = {stage["rate"]}\n'
@@ -103,8 +103,9 @@ def main():
     parser.add_argument("--llm", default="smollm2-135m-q4")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=10, help="passes of masked pre-training")
-    parser.add_argument("--align", type=int, default=450, help="conversations of stage 1")
-    parser.add_argument("--descriptions", type=int, default=700, help="descriptions of stage 2")
+    parser.add_argument("--align", type=int, default=450, help="descriptions or lists of classes of stage 1")
+    parser.add_argument("--skies", type=int, default=300, help="conversations of stage 1 about what lies over the ground")
+    parser.add_argument("--descriptions", type=int, default=400, help="descriptions of stage 2")
     parser.add_argument("--questions", type=int, default=1000, help="conversations of three questions of stage 2")
     parser.add_argument("--rate", type=float, default=5e-4, help="learning rate of stage 2")
     parser.add_argument("--described", type=int, default=48, help="test scenes that are described")

@@ -5,6 +5,9 @@ use rand::seq::SliceRandom;
 
 use crate::{Error, Result};
 
+/// Batches that are sorted by length together.
+const SORTED: usize = 50;
+
 /// Shuffled batches of sample indices. The order of an epoch depends on the seed and the epoch's number only, so that a resumed training sees what an
 /// uninterrupted one would have seen.
 #[derive(Debug, Clone)]
@@ -76,6 +79,17 @@ impl BatchSampler {
         order.shuffle(&mut rng);
         order.chunks(self.batch).map(<[usize]>::to_vec).collect()
     }
+
+    /// The batches of epoch `epoch`, each of samples of nearly one length (`lengths[k]` is that of sample k): fifty batches are sorted at a time.
+    pub fn epoch_by_length(&self, epoch: usize, lengths: &[usize]) -> Vec<Vec<usize>> {
+        let mut batches = Vec::with_capacity(self.len());
+        for some in self.epoch(epoch).concat().chunks_mut(SORTED * self.batch) {
+            some.sort_by_key(|&k| lengths[k]);
+            batches.extend(some.chunks(self.batch).map(<[usize]>::to_vec));
+        }
+        batches.shuffle(&mut Seeds::new(self.seed).stream(&format!("lengths/{epoch}")));
+        batches
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +107,23 @@ mod tests {
         assert_eq!(BatchSampler::new(103, 10, 7).unwrap().epoch(3), first);
         assert_ne!(sampler.epoch(4), first);
         assert!(BatchSampler::new(0, 10, 7).is_err() && BatchSampler::new(10, 0, 7).is_err());
+    }
+
+    #[test]
+    fn batches_by_length_hold_like_samples_in_any_order() {
+        let sampler = BatchSampler::new(420, 4, 7).unwrap();
+        let lengths: Vec<usize> = (0..420).map(|k| if k % 3 == 0 { 90 } else { 20 }).collect();
+        let batches = sampler.epoch_by_length(1, &lengths);
+        let mut all = batches.concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..420).collect::<Vec<_>>());
+        let mixed = batches.iter().filter(|b| b.iter().any(|&k| lengths[k] != lengths[b[0]])).count();
+        // One where the lengths meet in each of three sorted parts, at most.
+        assert!(mixed <= 3, "{mixed}");
+        let long: Vec<usize> = (0..batches.len()).filter(|&i| lengths[batches[i][0]] == 90).collect();
+        assert!(long[0] < 15 && long[long.len() - 1] > 90, "{long:?}");
+        assert_eq!(sampler.epoch_by_length(1, &lengths), batches);
+        assert_ne!(sampler.epoch_by_length(2, &lengths), batches);
     }
 
     #[test]

@@ -179,7 +179,10 @@ fn sampling_repeats_with_its_seed_and_streams_what_it_returns() {
     assert_eq!(interrupted.ended, Ended::Interrupted);
     let image = Part::Embedded(vec![0.1; 120 * 32]);
     let error = model.generate(&[prompt[0].clone(), image], &options, &mut |_| true).unwrap_err().to_string();
-    assert!(error.contains("+ 120 of the image + 100 of the answer = ") && error.contains("spectral-mean"), "{error}");
+    assert!(
+        error.contains("+ 120 of the image + 100 of the answer = ") && error.contains("spectral-concat"),
+        "{error}"
+    );
 }
 
 #[test]

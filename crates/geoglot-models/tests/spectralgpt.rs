@@ -11,7 +11,7 @@ use geoglot_models::spectralgpt::{
 };
 use geoglot_models::vision::{ImageBatch, ImageTower, load_image_tower};
 use geoglot_nn::weights::Checkpoint;
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, Axis, concatenate};
 
 /// Largest absolute difference of normed states (about ±3) in f32.
 const TOLERANCE: f32 = 1e-4;
@@ -53,16 +53,20 @@ fn published_weights_give_the_reference_features() {
     assert!(error < TOLERANCE, "{error}");
     // The slot every tower fits: by path, with tokens for a language model.
     let tower = load_image_tower(fixtures().join("model.pth").to_str().unwrap(), &Device::flex()).unwrap();
-    let tokens = image_tokens(tower.as_ref(), &images, ImageTokens::Pooled(2)).unwrap();
-    assert_eq!((tokens.len(), tokens[0].dim()), (2, (4, 64)));
-    let all = image_tokens(tower.as_ref(), &images, ImageTokens::All).unwrap();
-    let means: Vec<f32> = [0, 1, 4, 5]
-        .iter()
-        .fold(Array1::zeros(64), |sum: Array1<f32>, cell| (0..4).fold(sum, |sum, g| sum + all[0].row(g * 16 + cell)))
-        .iter()
-        .map(|v| v / 16.0)
-        .collect();
-    assert!(worst(tokens[0].row(0).to_vec(), &means) < 1e-5);
+    let seen = |tokens: ImageTokens| {
+        let seen = image_tokens(tower.as_ref(), &images, tokens).unwrap();
+        assert_eq!((seen.len(), seen[0].ncols()), (2, tokens.width(tower.as_ref())));
+        seen
+    };
+    let all = seen(ImageTokens::All);
+    let rows = |i: usize, position: usize| -> Vec<_> { (0..4).map(|g| all[i].row(g * 16 + position)).collect() };
+    let beside = |i: usize, position: usize| concatenate(Axis(0), &rows(i, position)).unwrap();
+    assert_eq!(seen(ImageTokens::SpectralConcat)[1].row(7), beside(1, 7));
+    let tokens = seen(ImageTokens::SpectralMean);
+    let mean = rows(0, 7).iter().fold(Array1::zeros(64), |sum, row| sum + row) / 4.0;
+    assert!(worst(tokens[0].row(7).to_vec(), &mean.to_vec()) < 1e-5);
+    let mean = [0, 1, 4, 5].iter().fold(Array1::zeros(256), |sum, cell| sum + beside(0, *cell)) / 4.0;
+    assert!(worst(seen(ImageTokens::Pooled(2))[0].row(0).to_vec(), &mean.to_vec()) < 1e-5);
     let projector = Projector { weight: Array2::eye(64), bias: Array1::from_elem(64, 1.0) };
     assert!(
         worst(projector.project(&tokens[0]).unwrap(), &tokens[0].mapv(|v| v + 1.0).into_raw_vec_and_offset().0) < 1e-6

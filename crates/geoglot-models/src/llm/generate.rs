@@ -84,7 +84,7 @@ impl LanguageModel {
         let remedy = match image.is_empty() {
             true => "shorten the prompt, or ask for a shorter answer",
             false => {
-                "reduce the image's tokens (a model trained with `tokens = \"spectral-mean\"` or `\"pooled\"` has fewer), shorten the prompt, or ask \
+                "reduce the image's tokens (a model trained with `tokens = \"spectral-concat\"` or `\"pooled\"` has fewer), shorten the prompt, or ask \
                  for a shorter answer"
             }
         };

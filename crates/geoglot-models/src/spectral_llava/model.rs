@@ -71,7 +71,7 @@ impl SpectralLlava {
         }
         let path = folder.join(PROJECTOR);
         let projector = Projector::open(&path)?;
-        let (inputs, outputs) = (tower.feature_width(), llm.decoder.config.width);
+        let (inputs, outputs) = (card.tokens.width(tower.as_ref()), llm.decoder.config.width);
         if (projector.weight.ncols(), projector.weight.nrows()) != (inputs, outputs) {
             return Err(Error::config(
                 &path,
@@ -91,7 +91,7 @@ impl SpectralLlava {
     /// As [`ImageTower::encode`].
     pub fn look(&self, images: &ImageBatch) -> Result<Vec<Vec<f32>>> {
         let states = image_tokens(self.tower.as_ref(), images, self.card.tokens)?;
-        let project = |states: &Array2<f32>| Ok(self.projector.project(states)?.into_raw_vec_and_offset().0);
+        let project = |states: &Array2<f32>| Ok(self.projector.project(states)?.iter().copied().collect());
         states.iter().map(project).collect()
     }
 

@@ -1,6 +1,6 @@
 //! How many of a tower's tokens the language model sees.
 
-use ndarray::{Array2, s};
+use ndarray::{Array2, Axis, concatenate, s};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -12,10 +12,12 @@ use crate::vision::{ImageBatch, ImageTower};
 pub enum ImageTokens {
     /// All: 1024 of SpectralGPT at 128 px.
     All,
-    /// One a position, averaged over the groups of bands: 256 of SpectralGPT at 128 px.
+    /// One a position, the groups of bands beside each other: 256 of SpectralGPT at 128 px, groups times as wide.
     #[default]
+    SpectralConcat,
+    /// One a position, averaged over the groups of bands: as many and narrower, but what tells groups apart, as haze, is lost.
     SpectralMean,
-    /// As before, positions averaged over the cells of a grid of this many rows and columns.
+    /// As [`ImageTokens::SpectralConcat`], positions averaged over the cells of a grid of this many rows and columns.
     Pooled(usize),
 }
 
@@ -24,8 +26,16 @@ impl ImageTokens {
     pub fn count(self, groups: usize, (h, w): (usize, usize)) -> usize {
         match self {
             ImageTokens::All => groups * h * w,
-            ImageTokens::SpectralMean => h * w,
+            ImageTokens::SpectralMean | ImageTokens::SpectralConcat => h * w,
             ImageTokens::Pooled(side) => side.min(h) * side.min(w),
+        }
+    }
+
+    /// Width of a token of `tower`'s images.
+    pub fn width(self, tower: &dyn ImageTower) -> usize {
+        match self {
+            ImageTokens::SpectralConcat | ImageTokens::Pooled(_) => tower.groups() * tower.feature_width(),
+            ImageTokens::All | ImageTokens::SpectralMean => tower.feature_width(),
         }
     }
 
@@ -55,17 +65,18 @@ pub fn image_tokens(tower: &dyn ImageTower, images: &ImageBatch, tokens: ImageTo
     Ok((0..b)
         .map(|i| {
             let all = cells.slice(s![i * groups * h * w..(i + 1) * groups * h * w, ..]);
-            if tokens == ImageTokens::All {
-                return all.to_owned();
-            }
-            let mut mean = Array2::zeros((h * w, d));
-            for g in 0..groups {
-                mean += &all.slice(s![g * h * w..(g + 1) * h * w, ..]);
-            }
-            mean /= groups as f32;
+            let group = |g: usize| all.slice(s![g * h * w..(g + 1) * h * w, ..]);
+            let beside = || {
+                let parts: Vec<_> = (0..groups).map(group).collect();
+                concatenate(Axis(1), &parts).expect("groups of one size")
+            };
             match tokens {
-                ImageTokens::Pooled(side) => pooled(&mean, (h, w), (side.min(h), side.min(w))),
-                _ => mean,
+                ImageTokens::All => all.to_owned(),
+                ImageTokens::SpectralConcat => beside(),
+                ImageTokens::SpectralMean => {
+                    (0..groups).fold(Array2::zeros((h * w, d)), |sum, g| sum + group(g)) / groups as f32
+                }
+                ImageTokens::Pooled(side) => pooled(&beside(), (h, w), (side.min(h), side.min(w))),
             }
         })
         .collect())
@@ -101,7 +112,7 @@ mod tests {
         assert_eq!(pooled(&states, (3, 4), (3, 4)), states);
         assert_eq!(ImageTokens::Pooled(8).count(4, (16, 4)), 32);
         assert_eq!((ImageTokens::All.count(4, (16, 16)), ImageTokens::SpectralMean.count(4, (16, 16))), (1024, 256));
-        let text = serde_json::to_string(&[ImageTokens::SpectralMean, ImageTokens::Pooled(8)]).unwrap();
-        assert_eq!(text, r#"["spectral-mean",{"pooled":8}]"#);
+        let text = serde_json::to_string(&[ImageTokens::SpectralConcat, ImageTokens::Pooled(8)]).unwrap();
+        assert_eq!(text, r#"["spectral-concat",{"pooled":8}]"#);
     }
 }

@@ -189,6 +189,10 @@ impl ImageTower for SpectralTower {
         Ok(states.reshape([b, self.card.encoder.groups(), h, w, d]))
     }
 
+    fn groups(&self) -> usize {
+        self.card.encoder.groups()
+    }
+
     fn intermediate(&self, images: &ImageBatch, taps: &[usize]) -> Result<Vec<Tensor<4>>> {
         if let Some(bad) = taps.iter().find(|t| **t >= self.depth()) {
             return Err(Error::Input(format!("block {bad}: this encoder has blocks 0 to {}", self.depth() - 1)));

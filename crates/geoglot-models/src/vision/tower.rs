@@ -78,6 +78,11 @@ pub trait ImageTower: Send + Sync {
         Ok(states.reshape([b, 1, h, w, d]))
     }
 
+    /// Groups of bands that have tokens of their own: those of [`ImageTower::grouped_features`].
+    fn groups(&self) -> usize {
+        1
+    }
+
     /// Width of [`ImageTower::patch_features`].
     fn feature_width(&self) -> usize {
         self.width()

@@ -18,7 +18,7 @@ use rand::RngExt;
 
 use super::inputs::{Inputs, of_linear, to_linear};
 use super::regression::regression;
-use super::standard::{Standard, Standardised};
+use super::standard::{Moments, Standardised};
 use super::{Begin, Sequence, StageData, StageSection};
 use crate::checkpoint::Checkpoint;
 use crate::contrastive::PretrainError;
@@ -60,7 +60,7 @@ struct Trainable {
     adapters: Option<Adapters>,
 }
 
-/// Trains a stage on standardised states; with `lora`, new adapters are trained too. `device` is the autodiff device of
+/// Trains a stage on whitened states; with `lora`, new adapters are trained too. `device` is the autodiff device of
 /// `data.frozen`.
 ///
 /// # Errors
@@ -79,13 +79,19 @@ pub fn train_stage(
     let checkpoint = Past::checkpoint(keep)?;
     let seeds = Seeds::new(seed);
     let rate = section.learning_rate.unwrap_or(if lora.is_some() { 2e-4 } else { 1e-3 });
-    let standard = Standard::measure(data.images, data.sequences, data.width)?;
-    let data = &StageData { images: &Standardised { images: data.images, standard: &standard }, ..*data };
-    let projector = match start {
-        Start::Projector(projector) => standard.of_raw(projector),
-        Start::Fresh(Begin::Answers) => regression(data)?.unwrap_or_else(|| random(data, &seeds)),
-        Start::Fresh(Begin::Random) => random(data, &seeds),
+    let moments = Moments::measure(data.images, data.sequences, data.width)?;
+    let (scaled, whitened) = (moments.scaled(), moments.whitened()?);
+    // The penalty of the regression keeps it from directions of little spread, where few images say nothing.
+    let told = match start {
+        Start::Fresh(Begin::Answers) => {
+            let data = StageData { images: &Standardised { images: data.images, standard: &scaled }, ..*data };
+            regression(&data)?.map(|p| scaled.to_raw(&p))
+        }
+        Start::Projector(projector) => Some(projector.clone()),
+        Start::Fresh(Begin::Random) => None,
     };
+    let data = &StageData { images: &Standardised { images: data.images, standard: &whitened }, ..*data };
+    let projector = told.map_or_else(|| random(data, &seeds), |raw| whitened.of_raw(&raw));
     let projector = to_linear(&projector, device);
     let adapters = lora.map(|l| l.init(&data.decoder.config, seeds.value("llava/adapters"), device));
     let trainable = number_parameters(Trainable { projector, adapters });
@@ -99,7 +105,12 @@ pub fn train_stage(
     // All steps of all epochs; they depend on the seed only.
     let sampler = BatchSampler::new(data.sequences.len(), section.effective_batch, seeds.value("llava/order"))
         .map_err(crate::Error::from)?;
-    let plan: Vec<Vec<usize>> = (0..section.epochs).flat_map(|e| sampler.epoch(e)).collect();
+    let lengths: Vec<usize> = data.sequences.iter().map(|s| s.len(0)).collect();
+    let batches = |epoch| match section.group_by_length {
+        true => sampler.epoch_by_length(epoch, &lengths),
+        false => sampler.epoch(epoch),
+    };
+    let plan: Vec<Vec<usize>> = (0..section.epochs).flat_map(batches).collect();
     let warmup = (section.warmup * plan.len() as f64).round() as usize;
     let rounds = plan.chunks(section.save_every).count();
     let mut ended = Ended::Finished;
@@ -146,7 +157,7 @@ pub fn train_stage(
         }
     }
     let Trainable { projector, adapters } = run.trainable;
-    let projector = standard.to_raw(of_linear(&projector));
+    let projector = whitened.to_raw(&of_linear(&projector));
     Ok(StageResult { projector, adapters, history: run.past.history, ended })
 }
 

@@ -131,6 +131,9 @@ pub struct StageSection {
     /// Conversations of a step, as a sum of batches; the paper's 8 and 64.
     #[serde(default = "eight")]
     pub effective_batch: usize,
+    /// Whether a step's conversations are of nearly one length: less padding, and short answers are not outweighed by the words of long ones.
+    #[serde(default = "yes")]
+    pub group_by_length: bool,
     /// Highest learning rate; 1e-3 for alignment and 2e-4 for tuning when none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
@@ -157,6 +160,9 @@ fn four() -> usize {
 fn eight() -> usize {
     8
 }
+fn yes() -> bool {
+    true
+}
 fn fifty() -> usize {
     50
 }
@@ -174,6 +180,7 @@ impl Default for StageSection {
             epochs: 1,
             batch: 4,
             effective_batch: 8,
+            group_by_length: true,
             learning_rate: None,
             warmup: warmup(),
             clip: clip(),

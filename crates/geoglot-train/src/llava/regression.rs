@@ -18,7 +18,7 @@ use crate::contrastive::PretrainError;
 /// Weight of the penalty, in units of the states' variance.
 const RIDGE: f64 = 0.03;
 
-/// Least squares from the image states of `data`, which are standardised, to its answers' words. The outputs vary between images as much as the
+/// Least squares from the image states of `data`, which are of spread 1 channel by channel, to its answers' words. The outputs vary between images as much as the
 /// language model's embeddings vary between words. `None` where answers do not differ.
 pub(super) fn regression(data: &StageData<'_>) -> Result<Option<Projector>, PretrainError> {
     let (inputs, outputs) = (data.width, data.decoder.config.width);

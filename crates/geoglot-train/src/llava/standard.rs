@@ -1,12 +1,16 @@
-//! States of the tower as the projector is trained on them: centred and of spread 1, channel by channel.
+//! States of the tower as the projector is trained on them: whitened, so that each direction they vary in has a spread of about 1.
 //!
-//! Transformers' states share a large constant part; beside it what tells images apart is small, and a projector trained on raw states
-//! spends its steps on the constant. Both maps are linear, so that a trained projector is the same layer on raw states.
+//! Transformers' states share a large constant part and a few directions of large spread; beside those what tells images apart is small, and
+//! a projector trained on raw states spends its steps on the large ones. The map is linear, so that a trained projector is the same layer on
+//! raw states.
 
 use std::collections::BTreeSet;
 
 use geoglot_models::spectral_llava::Projector;
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array1, Array2, Axis, linalg::general_mat_mul, s};
+use smartcore::linalg::basic::arrays::Array as _;
+use smartcore::linalg::basic::matrix::DenseMatrix;
+use smartcore::linalg::traits::cholesky::CholeskyDecomposable;
 
 use super::{ImageStates, Sequence};
 use crate::contrastive::PretrainError;
@@ -15,43 +19,93 @@ use crate::contrastive::PretrainError;
 const MOST: usize = 256;
 /// Channels whose spread is a smaller part of the mean spread are constant.
 const LEAST: f64 = 1e-3;
+/// Added to every direction's variance, in units of the mean one: what is smaller is noise.
+const FLOOR: f64 = 0.1;
 
-/// Centre and spread of every channel.
-#[derive(Debug, Clone)]
-pub(super) struct Standard {
-    centre: Array1<f32>,
-    spread: Array1<f32>,
+/// Centre, spread and correlation of the channels.
+pub(super) struct Moments {
+    centre: Array1<f64>,
+    spread: Array1<f64>,
+    correlation: Array2<f64>,
 }
 
-impl Standard {
+impl Moments {
     /// Of the images of `sequences`, or of 256 of them, evenly spaced.
     pub fn measure(images: &dyn ImageStates, sequences: &[Sequence], width: usize) -> Result<Self, PretrainError> {
         let all: Vec<usize> = sequences.iter().map(|s| s.image).collect::<BTreeSet<_>>().into_iter().collect();
         let keep = all.len().min(MOST);
-        let (mut sum, mut squares, mut count) = (Array1::<f64>::zeros(width), Array1::<f64>::zeros(width), 0usize);
+        let (mut sum, mut products, mut count) =
+            (Array1::<f64>::zeros(width), Array2::<f64>::zeros((width, width)), 0usize);
         for k in 0..keep {
             let states = read(images, all[k * all.len() / keep], width)?.mapv(f64::from);
             sum += &states.sum_axis(Axis(0));
-            squares += &states.mapv(|v| v * v).sum_axis(Axis(0));
+            general_mat_mul(1.0, &states.t(), &states, 1.0, &mut products);
             count += states.nrows();
         }
         let centre = sum / count.max(1) as f64;
-        let spread = (squares / count.max(1) as f64 - &centre * &centre).mapv(|v| v.max(0.0).sqrt());
+        let column = centre.view().insert_axis(Axis(1));
+        let covariance = products / count.max(1) as f64 - column.dot(&column.t());
+        let spread = covariance.diag().mapv(|v| v.max(0.0).sqrt());
         let least = LEAST * spread.mean().unwrap_or(0.0);
-        let spread = spread.mapv(|s| if s > least { s as f32 } else { 1.0 });
-        Ok(Self { centre: centre.mapv(|v| v as f32), spread })
+        let spread = spread.mapv(|s| if s > least { s } else { 1.0 });
+        let correlation = covariance / &spread / spread.view().insert_axis(Axis(1));
+        Ok(Self { centre, spread, correlation })
     }
 
-    /// The projector on raw states that does what `trained` does on standardised ones.
-    pub fn to_raw(&self, trained: Projector) -> Projector {
-        let weight = trained.weight / &self.spread;
-        let bias = trained.bias - weight.dot(&self.centre);
+    /// Each channel of spread 1.
+    pub fn scaled(&self) -> Standard {
+        let map = Array2::from_diag(&self.spread.mapv(|s| (1.0 / s) as f32));
+        let back = Array2::from_diag(&self.spread.mapv(|s| s as f32));
+        Standard { centre: self.centre.mapv(|v| v as f32), map, back }
+    }
+
+    /// Each direction of about spread 1: by the triangular root L of the correlations R + 0.1·I = L·Lᵀ.
+    pub fn whitened(&self) -> Result<Standard, PretrainError> {
+        let n = self.centre.len();
+        let failed = |problem: String| PretrainError::Input(format!("image states cannot be whitened: {problem}"));
+        let floored = &self.correlation + FLOOR * Array2::<f64>::eye(n);
+        let matrix =
+            DenseMatrix::new(n, n, floored.iter().copied().collect(), false).map_err(|e| failed(e.to_string()))?;
+        let root = matrix.cholesky_mut().map_err(|e| failed(e.to_string()))?.L();
+        let root = Array2::from_shape_fn((n, n), |(i, j)| *root.get((i, j)));
+        let map = inverse(&root).t().to_owned() / self.spread.view().insert_axis(Axis(1));
+        let back = root.t().to_owned() * &self.spread;
+        let single = |m: Array2<f64>| m.mapv(|v| v as f32);
+        Ok(Standard { centre: self.centre.mapv(|v| v as f32), map: single(map), back: single(back) })
+    }
+}
+
+/// Of a lower triangular matrix.
+fn inverse(root: &Array2<f64>) -> Array2<f64> {
+    let mut inverse = Array2::<f64>::eye(root.nrows());
+    for i in 0..root.nrows() {
+        let (above, mut row) = inverse.multi_slice_mut((s![..i, ..], s![i, ..]));
+        row -= &root.slice(s![i, ..i]).dot(&above);
+        row /= root[(i, i)];
+    }
+    inverse
+}
+
+/// A linear map of states, and the way back.
+#[derive(Debug, Clone)]
+pub(super) struct Standard {
+    centre: Array1<f32>,
+    /// (x − centre) · map.
+    map: Array2<f32>,
+    back: Array2<f32>,
+}
+
+impl Standard {
+    /// The projector on raw states that does what `trained` does on mapped ones.
+    pub fn to_raw(&self, trained: &Projector) -> Projector {
+        let weight = trained.weight.dot(&self.map.t());
+        let bias = &trained.bias - &weight.dot(&self.centre);
         Projector { weight, bias }
     }
 
     /// The other way round.
     pub fn of_raw(&self, raw: &Projector) -> Projector {
-        Projector { bias: &raw.bias + &raw.weight.dot(&self.centre), weight: &raw.weight * &self.spread }
+        Projector { bias: &raw.bias + &raw.weight.dot(&self.centre), weight: raw.weight.dot(&self.back.t()) }
     }
 }
 
@@ -81,7 +135,7 @@ impl ImageStates for Standardised<'_> {
             // Said by who asked, with the name of the image.
             return Ok(states);
         }
-        Ok((states - &self.standard.centre) / &self.standard.spread)
+        Ok((states - &self.standard.centre).dot(&self.standard.map))
     }
 
     fn name(&self, i: usize) -> String {
@@ -107,20 +161,35 @@ mod tests {
 
     #[test]
     fn a_projector_is_the_same_layer_on_raw_states() {
-        // The last channel never changes.
-        let raw = ndarray::array![[1.0f32, 10.0, 3.0], [3.0, 30.0, 3.0], [5.0, 20.0, 3.0]];
+        // The last channel never changes, the third is twice the first and a little.
+        let raw = ndarray::array![
+            [1.0f32, 10.0, 2.5, 3.0],
+            [3.0, 30.0, 5.5, 3.0],
+            [5.0, 20.0, 10.5, 3.0],
+            [2.0, 15.0, 3.5, 3.0]
+        ];
         let images = One(raw.clone());
         let sequence = Sequence { image: 0, before: vec![], after: vec![], answer: vec![] };
-        let standard = Standard::measure(&images, &[sequence], 3).unwrap();
-        let standardised = Standardised { images: &images, standard: &standard }.states(0).unwrap();
-        assert!(standardised.mean_axis(Axis(0)).unwrap().iter().all(|m| m.abs() < 1e-6), "{standardised}");
-        assert!((standardised.std_axis(Axis(0), 0.0) - ndarray::array![1.0, 1.0, 0.0]).iter().all(|d| d.abs() < 1e-6));
-        let trained =
-            Projector { weight: ndarray::array![[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]], bias: ndarray::array![0.5, -1.0] };
-        let expected = trained.project(&standardised).unwrap();
-        let folded = standard.to_raw(trained.clone());
-        assert!((folded.project(&raw).unwrap() - &expected).iter().all(|d| d.abs() < 1e-5));
-        let back = standard.of_raw(&folded);
-        assert!((back.weight - trained.weight).iter().chain(&(back.bias - trained.bias)).all(|d| d.abs() < 1e-5));
+        let moments = Moments::measure(&images, &[sequence], 4).unwrap();
+        let mapped = |standard: &Standard| Standardised { images: &images, standard }.states(0).unwrap();
+        let (scaled, whitened) = (moments.scaled(), moments.whitened().unwrap());
+        let spread = mapped(&scaled).std_axis(Axis(0), 0.0);
+        assert!((spread - ndarray::array![1.0, 1.0, 1.0, 0.0]).iter().all(|d| d.abs() < 1e-5));
+        let white = mapped(&whitened);
+        let covariance = white.t().dot(&white) / 4.0;
+        assert!(covariance.indexed_iter().all(|((i, j), v)| i == j || v.abs() < 0.1), "{covariance}");
+        // What the third channel has of its own, a hundredth of its variance, counts now.
+        assert!(covariance[(2, 2)] > 0.3 && covariance[(0, 0)] > 0.95 && covariance[(3, 3)] == 0.0, "{covariance}");
+        for standard in [scaled, whitened] {
+            let shown = mapped(&standard);
+            assert!(shown.mean_axis(Axis(0)).unwrap().iter().all(|m| m.abs() < 1e-5), "{shown}");
+            let weight = ndarray::array![[1.0, -2.0, 0.5, 2.0], [0.0, 3.0, 1.0, -1.0]];
+            let trained = Projector { weight, bias: ndarray::array![0.5, -1.0] };
+            let folded = standard.to_raw(&trained);
+            let apart = folded.project(&raw).unwrap() - trained.project(&shown).unwrap();
+            assert!(apart.iter().all(|d| d.abs() < 1e-4), "{apart}");
+            let back = standard.of_raw(&folded);
+            assert!((back.weight - trained.weight).iter().chain(&(back.bias - trained.bias)).all(|d| d.abs() < 1e-4));
+        }
     }
 }

@@ -71,7 +71,7 @@ fn features(
     progress: &mut dyn FnMut(usize, usize),
 ) -> anyhow::Result<Vec<(&'static str, Array2<f32>)>> {
     let (tower, decoder) = (model.tower.as_ref(), &model.llm.decoder);
-    let width = decoder.config.width;
+    let (inputs, width) = (model.card.tokens.width(tower), decoder.config.width);
     let (mut own, mut projected, mut spoken) = (Vec::new(), Vec::new(), Vec::new());
     let mean = |states: &Array2<f32>| states.mean_axis(Axis(0)).context("an image without tokens");
     for chunk in indices.chunks(request.batch.max(1)) {
@@ -84,20 +84,16 @@ fn features(
             let tokens = model.projector.project(&states)?;
             projected.extend(mean(&tokens)?);
             if request.language {
-                let read = decoder.forward(
-                    tokens.as_slice().context("projected tokens in one piece")?,
-                    &mut Cache::new(&decoder.config, tokens.nrows()),
-                );
+                let values: Vec<f32> = tokens.iter().copied().collect();
+                let read = decoder.forward(&values, &mut Cache::new(&decoder.config, tokens.nrows()));
                 spoken.extend(mean(&Array2::from_shape_vec((tokens.nrows(), width), read)?)?);
             }
         }
-        progress(own.len() / tower.feature_width(), indices.len());
+        progress(own.len() / inputs, indices.len());
     }
     let table = |values: Vec<f32>, width| Array2::from_shape_vec((indices.len(), width), values);
-    let mut all = vec![
-        ("image encoder", table(own, tower.feature_width())?),
-        ("projector: language-grounded", table(projected, width)?),
-    ];
+    let mut all =
+        vec![("image encoder", table(own, inputs)?), ("projector: language-grounded", table(projected, width)?)];
     if request.language {
         all.push(("language model's states", table(spoken, width)?));
     }

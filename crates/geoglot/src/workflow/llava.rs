@@ -158,7 +158,7 @@ pub fn image_arg(entry: &Conversation, root: &Path, sensor: Option<&str>) -> any
 fn earlier(recipe: &LlavaRecipe, name: &str, tower: &dyn ImageTower, llm: &LanguageModel) -> anyhow::Result<Projector> {
     let path = recipe.beside(name)?.join(PROJECTOR);
     let projector = Projector::open(&path).context("model.start")?;
-    let (found, wanted) = (projector.weight.dim(), (llm.decoder.config.width, tower.feature_width()));
+    let (found, wanted) = (projector.weight.dim(), (llm.decoder.config.width, recipe.model.tokens.width(tower)));
     if found != wanted {
         bail!(
             "model.start: {}: projects {} to {} numbers; this tower gives {}, this language model reads {}",
@@ -246,12 +246,12 @@ pub fn train_llava(
             images: &states,
             decoder: &llm.decoder,
             frozen: &frozen,
-            width: tower.feature_width(),
+            width: recipe.model.tokens.width(tower.as_ref()),
         };
         let lora = (*name == "tune").then_some(&recipe.model.lora);
         let id = serde_json::json!({
             "stage": section, "model": recipe.model, "seed": recipe.seed, "conversations": hash,
-            "tower": tower.fingerprint(), "llm": llm.fingerprint(),
+            "tower": tower.fingerprint(), "llm": llm.fingerprint(), "states": "whitened",
             "start": projector.as_ref().map(|p| sha256(&p.weight.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>())),
         })
         .to_string();
