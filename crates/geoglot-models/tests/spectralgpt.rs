@@ -55,10 +55,12 @@ fn published_weights_give_the_reference_features() {
     let tower = load_image_tower(fixtures().join("model.pth").to_str().unwrap(), &Device::flex()).unwrap();
     let seen = |tokens: ImageTokens| {
         let seen = image_tokens(tower.as_ref(), &images, tokens).unwrap();
-        assert_eq!((seen.len(), seen[0].ncols()), (2, tokens.width(tower.as_ref())));
+        let (count, width) = (tokens.count(4, (4, 4)), tokens.width(tower.as_ref()));
+        assert_eq!((seen.len(), seen[0].dim()), (2, (count, width)));
         seen
     };
     let all = seen(ImageTokens::All);
+    assert_eq!(all[0].dim(), (64, 64));
     let rows = |i: usize, position: usize| -> Vec<_> { (0..4).map(|g| all[i].row(g * 16 + position)).collect() };
     let beside = |i: usize, position: usize| concatenate(Axis(0), &rows(i, position)).unwrap();
     assert_eq!(seen(ImageTokens::SpectralConcat)[1].row(7), beside(1, 7));
@@ -66,7 +68,9 @@ fn published_weights_give_the_reference_features() {
     let mean = rows(0, 7).iter().fold(Array1::zeros(64), |sum, row| sum + row) / 4.0;
     assert!(worst(tokens[0].row(7).to_vec(), &mean.to_vec()) < 1e-5);
     let mean = [0, 1, 4, 5].iter().fold(Array1::zeros(256), |sum, cell| sum + beside(0, *cell)) / 4.0;
-    assert!(worst(seen(ImageTokens::Pooled(2))[0].row(0).to_vec(), &mean.to_vec()) < 1e-5);
+    let pooled = seen(ImageTokens::Pooled(2));
+    assert_eq!(pooled[0].dim(), (4, 256));
+    assert!(worst(pooled[0].row(0).to_vec(), &mean.to_vec()) < 1e-5);
     let projector = Projector { weight: Array2::eye(64), bias: Array1::from_elem(64, 1.0) };
     assert!(
         worst(projector.project(&tokens[0]).unwrap(), &tokens[0].mapv(|v| v + 1.0).into_raw_vec_and_offset().0) < 1e-6

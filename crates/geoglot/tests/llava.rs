@@ -207,11 +207,19 @@ fn captions_of_an_archive(model: &SpectralLlava, folder: &Path) {
     let mut lost = record(0);
     lost.meta.source = folder.join("lost.tif").display().to_string();
     Archive::open_writer(&nothing).unwrap().add(&space, vec![lost]).unwrap();
-    let what = ArchiveQuestion { question: None, task: Task::Caption, options: &options, resume: false };
     let none = folder.join("none.parquet");
-    let error = describe_archive(model, &nothing, &none, Registry::builtin(), what, &mut |_, _, _| true).unwrap_err();
-    assert!(error.to_string().contains("none of 1 records"), "{error}");
+    let describe_none = |resume| {
+        let what = ArchiveQuestion { question: None, task: Task::Caption, options: &options, resume };
+        let told = describe_archive(model, &nothing, &none, Registry::builtin(), what, &mut |_, _, _| true);
+        assert!(told.unwrap_err().to_string().contains("none of 1 records"));
+    };
+    describe_none(false);
     assert!(!std::fs::read_dir(folder).unwrap().any(|f| f.unwrap().file_name().to_string_lossy().starts_with("none.")));
+    // What was answered to another question is not lost.
+    let (kept, other) = (folder.join("none.answers.jsonl"), serde_json::json!({ "question": "Is there snow?" }));
+    std::fs::write(&kept, other.to_string()).unwrap();
+    describe_none(true);
+    assert_eq!(std::fs::read_to_string(&kept).unwrap().trim(), other.to_string());
     let again = folder.join("again");
     Archive::create(&again, space, VectorType::F32).unwrap();
     import_geoparquet(&out, &mut Archive::open_writer(&again).unwrap(), &ImportOptions::default()).unwrap();

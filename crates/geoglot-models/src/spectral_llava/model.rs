@@ -76,7 +76,8 @@ impl SpectralLlava {
             return Err(Error::config(
                 &path,
                 format!(
-                    "projects {} to {} numbers; the tower gives {inputs}, the language model reads {outputs}",
+                    "projects {} to {} numbers; the tower gives {inputs} a token with the `tokens` of config.json, the language model reads \
+                     {outputs}: train it again, or mend the file",
                     projector.weight.ncols(),
                     projector.weight.nrows()
                 ),

@@ -15,7 +15,7 @@ pub enum ImageTokens {
     /// One a position, the groups of bands beside each other: 256 of SpectralGPT at 128 px, groups times as wide.
     #[default]
     SpectralConcat,
-    /// One a position, averaged over the groups of bands: as many and narrower, but what tells groups apart, as haze, is lost.
+    /// One a position, averaged over the groups of bands: as many and narrower, but what tells groups apart is lost.
     SpectralMean,
     /// As [`ImageTokens::SpectralConcat`], positions averaged over the cells of a grid of this many rows and columns.
     Pooled(usize),
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(pooled(&states, (3, 4), (3, 4)), states);
         assert_eq!(ImageTokens::Pooled(8).count(4, (16, 4)), 32);
         assert_eq!((ImageTokens::All.count(4, (16, 16)), ImageTokens::SpectralMean.count(4, (16, 16))), (1024, 256));
-        let text = serde_json::to_string(&[ImageTokens::SpectralConcat, ImageTokens::Pooled(8)]).unwrap();
-        assert_eq!(text, r#"["spectral-concat",{"pooled":8}]"#);
+        let all = [ImageTokens::SpectralConcat, ImageTokens::SpectralMean, ImageTokens::Pooled(8)];
+        assert_eq!(serde_json::to_string(&all).unwrap(), r#"["spectral-concat","spectral-mean",{"pooled":8}]"#);
     }
 }

@@ -80,14 +80,10 @@ pub fn train_stage(
     let seeds = Seeds::new(seed);
     let rate = section.learning_rate.unwrap_or(if lora.is_some() { 2e-4 } else { 1e-3 });
     let moments = Moments::measure(data.images, data.sequences, data.width)?;
-    let (scaled, whitened) = (moments.scaled(), moments.whitened()?);
-    // The penalty of the regression keeps it from directions of little spread, where few images say nothing.
+    let whitened = moments.whitened()?;
     let told = match start {
-        Start::Fresh(Begin::Answers) => {
-            let data = StageData { images: &Standardised { images: data.images, standard: &scaled }, ..*data };
-            regression(&data)?.map(|p| scaled.to_raw(&p))
-        }
         Start::Projector(projector) => Some(projector.clone()),
+        Start::Fresh(Begin::Answers) => regression(data, &moments)?,
         Start::Fresh(Begin::Random) => None,
     };
     let data = &StageData { images: &Standardised { images: data.images, standard: &whitened }, ..*data };

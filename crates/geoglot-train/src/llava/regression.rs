@@ -12,15 +12,17 @@ use smartcore::linalg::basic::arrays::Array as _;
 use smartcore::linalg::basic::matrix::DenseMatrix;
 use smartcore::linalg::traits::cholesky::CholeskyDecomposable;
 
+use super::standard::{Moments, read};
 use super::{Sequence, StageData};
 use crate::contrastive::PretrainError;
 
 /// Weight of the penalty, in units of the states' variance.
 const RIDGE: f64 = 0.03;
 
-/// Least squares from the image states of `data`, which are of spread 1 channel by channel, to its answers' words. The outputs vary between images as much as the
-/// language model's embeddings vary between words. `None` where answers do not differ.
-pub(super) fn regression(data: &StageData<'_>) -> Result<Option<Projector>, PretrainError> {
+/// Least squares from the image states of `data`, scaled to spread 1 channel by channel, to its answers' words, as a projector on raw states. The penalty
+/// keeps it from directions of little spread, where few images say nothing. The outputs vary between images as much as the language model's embeddings vary
+/// between words. `None` where answers do not differ.
+pub(super) fn regression(data: &StageData<'_>, moments: &Moments) -> Result<Option<Projector>, PretrainError> {
     let (inputs, outputs) = (data.width, data.decoder.config.width);
     let words = WordWeights::count(data.sequences);
     let targets: Vec<Array1<f64>> = data.sequences.iter().map(|s| words.mean_embedding(data, s)).collect();
@@ -29,7 +31,7 @@ pub(super) fn regression(data: &StageData<'_>) -> Result<Option<Projector>, Pret
     let (mut squares, mut products) = (Array2::<f64>::zeros((inputs, inputs)), Array2::<f64>::zeros((inputs, outputs)));
     let mut rows = 0usize;
     for (sequence, target) in data.sequences.iter().zip(&targets) {
-        let states = super::standard::read(data.images, sequence.image, inputs)?.mapv(f64::from);
+        let states = moments.scaled(&read(data.images, sequence.image, inputs)?);
         general_mat_mul(1.0, &states.t(), &states, 1.0, &mut squares);
         let sum = states.sum_axis(Axis(0)).insert_axis(Axis(1));
         general_mat_mul(1.0, &sum, &(target - &centre).insert_axis(Axis(0)), 1.0, &mut products);
@@ -50,7 +52,7 @@ pub(super) fn regression(data: &StageData<'_>) -> Result<Option<Projector>, Pret
         return Ok(None);
     }
     let factor = spread / fitted.sqrt();
-    Ok(Some(Projector { weight: weight.t().mapv(|v| (factor * v) as f32), bias: centre.mapv(|v| v as f32) }))
+    Ok(Some(moments.scaled_to_raw(weight.t().mapv(|v| factor * v), centre)))
 }
 
 /// How much the embeddings of tokens vary about their mean, as root mean square.
@@ -130,7 +132,8 @@ mod tests {
         let told: Vec<Sequence> =
             (0..6).map(|i| say(i, ["an image of forest", "an image of water", "an image of crops"])).collect();
         let data_told = data(&told);
-        let projector = regression(&data_told).unwrap().unwrap();
+        let moments = |data: &StageData<'_>| Moments::measure(data.images, data.sequences, data.width).unwrap();
+        let projector = regression(&data_told, &moments(&data_told)).unwrap().unwrap();
         let words = WordWeights::count(&told);
         let targets: Vec<Array1<f64>> = told.iter().take(3).map(|s| words.mean_embedding(&data_told, s)).collect();
         let centre = targets.iter().fold(Array1::<f64>::zeros(targets[0].len()), |sum, t| sum + t) / 3.0;
@@ -147,6 +150,7 @@ mod tests {
             assert_eq!(nearest == Some(0), i % 3 == 0, "image {i}: {nearest:?}");
         }
         let same: Vec<Sequence> = (0..6).map(|i| say(i, ["forest"; 3])).collect();
-        assert!(regression(&data(&same)).unwrap().is_none());
+        let data_same = data(&same);
+        assert!(regression(&data_same, &moments(&data_same)).unwrap().is_none());
     }
 }

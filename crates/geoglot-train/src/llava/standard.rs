@@ -52,11 +52,16 @@ impl Moments {
         Ok(Self { centre, spread, correlation })
     }
 
-    /// Each channel of spread 1.
-    pub fn scaled(&self) -> Standard {
-        let map = Array2::from_diag(&self.spread.mapv(|s| (1.0 / s) as f32));
-        let back = Array2::from_diag(&self.spread.mapv(|s| s as f32));
-        Standard { centre: self.centre.mapv(|v| v as f32), map, back }
+    /// States [tokens, width] with each channel of mean 0 and spread 1.
+    pub fn scaled(&self, states: &Array2<f32>) -> Array2<f64> {
+        (states.mapv(f64::from) - &self.centre) / &self.spread
+    }
+
+    /// The projector on raw states that is `weight` [outputs, width] and `bias` on scaled ones.
+    pub fn scaled_to_raw(&self, weight: Array2<f64>, bias: Array1<f64>) -> Projector {
+        let weight = weight / &self.spread;
+        let bias = bias - weight.dot(&self.centre);
+        Projector { weight: weight.mapv(|v| v as f32), bias: bias.mapv(|v| v as f32) }
     }
 
     /// Each direction of about spread 1: by the triangular root L of the correlations R + 0.1·I = L·Lᵀ.
@@ -171,29 +176,28 @@ mod tests {
         let images = One(raw.clone());
         let sequence = Sequence { image: 0, before: vec![], after: vec![], answer: vec![] };
         let moments = Moments::measure(&images, &[sequence], 4).unwrap();
-        let mapped = |standard: &Standard| Standardised { images: &images, standard }.states(0).unwrap();
-        let (scaled, whitened) = (moments.scaled(), moments.whitened().unwrap());
-        let spread = mapped(&scaled).std_axis(Axis(0), 0.0);
-        assert!((spread - ndarray::array![1.0, 1.0, 1.0, 0.0]).iter().all(|d| d.abs() < 1e-5));
-        // Of the states and a tenth of each channel's variance beside: the same spread in every direction.
-        let scaled_states = mapped(&scaled);
-        let floored = scaled_states.t().dot(&scaled_states) / 4.0 + FLOOR as f32 * Array2::<f32>::eye(4);
-        let root = scaled.back.dot(&whitened.map);
-        let white = root.t().dot(&floored).dot(&root);
-        assert!((white - Array2::<f32>::eye(4)).iter().all(|d| d.abs() < 1e-4));
+        let (scaled, whitened) = (moments.scaled(&raw), moments.whitened().unwrap());
+        assert!(scaled.mean_axis(Axis(0)).unwrap().iter().all(|m| m.abs() < 1e-6), "{scaled}");
+        let spread = scaled.std_axis(Axis(0), 0.0);
+        assert!((spread - ndarray::array![1.0, 1.0, 1.0, 0.0]).iter().all(|d| d.abs() < 1e-6));
+        let white = Standardised { images: &images, standard: &whitened }.states(0).unwrap();
+        assert!(white.mean_axis(Axis(0)).unwrap().iter().all(|m| m.abs() < 1e-6), "{white}");
+        // With a tenth of each channel's variance beside, the spread is the same in every direction.
+        let tenth = Array2::from_diag(&moments.spread.mapv(|s| (FLOOR * s * s) as f32));
+        let spread = white.t().dot(&white) / 4.0 + whitened.map.t().dot(&tenth).dot(&whitened.map);
+        assert!((spread - Array2::<f32>::eye(4)).iter().all(|d| d.abs() < 1e-5));
         // What the third channel has of its own, a hundredth of its variance, counts more than before.
-        let own = mapped(&whitened).std_axis(Axis(0), 0.0)[2];
+        let own = white.std_axis(Axis(0), 0.0)[2];
         assert!(own > 0.25, "{own}");
-        for standard in [scaled, whitened] {
-            let shown = mapped(&standard);
-            assert!(shown.mean_axis(Axis(0)).unwrap().iter().all(|m| m.abs() < 1e-5), "{shown}");
-            let weight = ndarray::array![[1.0, -2.0, 0.5, 2.0], [0.0, 3.0, 1.0, -1.0]];
-            let trained = Projector { weight, bias: ndarray::array![0.5, -1.0] };
-            let folded = standard.to_raw(&trained);
-            let apart = folded.project(&raw).unwrap() - trained.project(&shown).unwrap();
-            assert!(apart.iter().all(|d| d.abs() < 1e-4), "{apart}");
-            let back = standard.of_raw(&folded);
-            assert!((back.weight - trained.weight).iter().chain(&(back.bias - trained.bias)).all(|d| d.abs() < 1e-4));
-        }
+        let weight = ndarray::array![[1.0f32, -2.0, 0.5, 2.0], [0.0, 3.0, 1.0, -1.0]];
+        let trained = Projector { weight, bias: ndarray::array![0.5, -1.0] };
+        let folded = whitened.to_raw(&trained);
+        let expected = trained.project(&white).unwrap();
+        assert!((folded.project(&raw).unwrap() - expected).iter().all(|d| d.abs() < 1e-5));
+        let back = whitened.of_raw(&folded);
+        assert!((back.weight - &trained.weight).iter().chain(&(back.bias - &trained.bias)).all(|d| d.abs() < 1e-5));
+        let told = moments.scaled_to_raw(trained.weight.mapv(f64::from), trained.bias.mapv(f64::from));
+        let expected = trained.project(&scaled.mapv(|v| v as f32)).unwrap();
+        assert!((told.project(&raw).unwrap() - expected).iter().all(|d| d.abs() < 1e-5));
     }
 }

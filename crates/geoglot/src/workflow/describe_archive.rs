@@ -131,7 +131,10 @@ pub fn describe_archive(
     drop(keep);
     let remove = || std::fs::remove_file(&kept_in).with_context(|| kept_in.display().to_string());
     if told.is_empty() {
-        remove()?;
+        // Answers to another question stay.
+        if std::fs::read_to_string(&kept_in).is_ok_and(|kept| kept.trim().is_empty()) {
+            remove()?;
+        }
         bail!("{}: none of {failed} records could be described", folder.display());
     }
     let captions: Vec<(RowRef, String)> =

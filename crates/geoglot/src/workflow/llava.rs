@@ -161,7 +161,8 @@ fn earlier(recipe: &LlavaRecipe, name: &str, tower: &dyn ImageTower, llm: &Langu
     let (found, wanted) = (projector.weight.dim(), (llm.decoder.config.width, recipe.model.tokens.width(tower)));
     if found != wanted {
         bail!(
-            "model.start: {}: projects {} to {} numbers; this tower gives {}, this language model reads {}",
+            "model.start: {}: projects {} to {} numbers; this tower gives {} a token with these model.tokens, this language model reads {}: name \
+             a model that was trained with the same",
             path.display(),
             found.1,
             found.0,
