@@ -1,6 +1,6 @@
 //! A weight matrix in the form its file has.
 
-use super::quantise;
+use super::{groups, quantise};
 
 /// How numbers are stored: plain, or in GGUF's blocks of 32 with a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,7 +73,10 @@ pub struct WeightMatrix {
 #[derive(Debug, Clone)]
 pub(super) enum Data {
     Floats(Vec<f32>),
+    /// Rows of 16-bit numbers.
     Bytes(Vec<u8>),
+    /// Rows of blocks.
+    Groups(Vec<u8>),
 }
 
 impl WeightMatrix {
@@ -107,7 +110,8 @@ impl WeightMatrix {
                 let value = |b: &[u8]| f32::from_le_bytes(b.try_into().expect("four bytes"));
                 Data::Floats(bytes.chunks_exact(4).map(value).collect())
             }
-            _ => Data::Bytes(bytes),
+            Format::F16 | Format::Bf16 => Data::Bytes(bytes),
+            _ => Data::Groups(groups::group(format, &bytes, columns)),
         };
         Ok(Self { format, rows, columns, data })
     }
@@ -129,7 +133,10 @@ impl WeightMatrix {
 
     /// Bytes in memory.
     pub fn size(&self) -> usize {
-        self.rows * self.row_bytes()
+        match &self.data {
+            Data::Floats(values) => 4 * values.len(),
+            Data::Bytes(bytes) | Data::Groups(bytes) => bytes.len(),
+        }
     }
 
     pub(super) fn data(&self) -> &Data {
@@ -140,10 +147,18 @@ impl WeightMatrix {
         self.columns / self.format.block() * self.format.bytes()
     }
 
-    /// Bytes of rows `first..first + count`.
-    fn bytes<'a>(&self, bytes: &'a [u8], first: usize, count: usize) -> &'a [u8] {
-        let row = self.row_bytes();
-        &bytes[first * row..(first + count) * row]
+    /// The given rows, one after the other as a file has them.
+    fn stored_rows(&self, rows: impl ExactSizeIterator<Item = usize>) -> Vec<u8> {
+        let size = self.row_bytes();
+        let mut bytes = vec![0; rows.len() * size];
+        for (row, to) in rows.zip(bytes.chunks_exact_mut(size.max(1))) {
+            match &self.data {
+                Data::Floats(_) => unreachable!("floats are not stored as bytes"),
+                Data::Bytes(rows) => to.copy_from_slice(&rows[row * size..(row + 1) * size]),
+                Data::Groups(groups) => groups::ungroup(self.format, groups, row, to),
+            }
+        }
+        bytes
     }
 
     /// Rows `first..first + count` as f32 into `out`, row-major.
@@ -152,10 +167,10 @@ impl WeightMatrix {
     /// For rows that do not exist, or an `out` of another length.
     pub fn rows_into(&self, first: usize, count: usize, out: &mut [f32]) {
         assert_eq!(out.len(), count * self.columns, "room for rows");
-        match &self.data {
-            Data::Floats(values) => out.copy_from_slice(&values[first * self.columns..(first + count) * self.columns]),
-            Data::Bytes(bytes) => quantise::restore(self.format, self.bytes(bytes, first, count), out),
+        if let Data::Floats(values) = &self.data {
+            return out.copy_from_slice(&values[first * self.columns..(first + count) * self.columns]);
         }
+        quantise::restore(self.format, &self.stored_rows(first..first + count), out);
     }
 
     /// All numbers as f32, row-major.
@@ -187,16 +202,13 @@ impl WeightMatrix {
 
     /// The matrix with its rows in another order: row r is the row `from(r)` was.
     pub fn permuted(self, from: impl Fn(usize) -> usize) -> Self {
-        let (rows, columns, row) = (self.rows, self.columns, self.row_bytes());
-        let data = match &self.data {
-            Data::Floats(v) => {
-                Data::Floats((0..rows).flat_map(|r| &v[from(r) * columns..(from(r) + 1) * columns]).copied().collect())
-            }
-            Data::Bytes(v) => {
-                Data::Bytes((0..rows).flat_map(|r| &v[from(r) * row..(from(r) + 1) * row]).copied().collect())
-            }
-        };
-        Self { data, ..self }
+        let (rows, columns) = (self.rows, self.columns);
+        if let Data::Floats(v) = &self.data {
+            let values = (0..rows).flat_map(|r| &v[from(r) * columns..(from(r) + 1) * columns]).copied().collect();
+            return Self::floats(values, rows, columns);
+        }
+        let bytes = self.stored_rows((0..rows).map(from));
+        Self::from_bytes(self.format, rows, columns, bytes).expect("as many rows as before")
     }
 
     /// W + `scale`·B·A, in f32; `b` is [rows, rank], `a` [rank, columns].

@@ -7,10 +7,9 @@
 
 mod adapter;
 mod attend;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 mod config;
 mod decoder;
+mod groups;
 mod matrix;
 mod module;
 mod product;

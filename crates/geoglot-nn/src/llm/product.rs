@@ -3,9 +3,10 @@
 use rayon::prelude::*;
 
 use super::WeightMatrix;
+use super::groups::{self, group_rows};
 use super::matrix::Data;
 use super::quantise::BLOCK;
-use super::rows::{byte_rows, float_rows};
+use super::rows::{float_rows, half_width_rows};
 use crate::ops::matrix::{Matrix, Shared, Target, Threads, multiply};
 use crate::ops::scratch::Buffer;
 
@@ -27,7 +28,7 @@ pub fn vector(x: &[f32], products: Vec<(&WeightMatrix, &mut [f32])>) {
     let mut tasks = Vec::new();
     for (matrix, out) in products {
         assert_eq!((matrix.columns(), matrix.rows()), (x.len(), out.len()), "sizes of a product");
-        let rows = (TASK / matrix.row_bytes().max(1)).next_multiple_of(4).max(4);
+        let rows = (TASK / matrix.row_bytes().max(1)).next_multiple_of(groups::ROWS).max(groups::ROWS);
         let parts = out.chunks_mut(rows).enumerate();
         tasks.extend(parts.map(|(i, out)| Task { matrix, first: i * rows, out }));
     }
@@ -38,8 +39,9 @@ pub fn vector(x: &[f32], products: Vec<(&WeightMatrix, &mut [f32])>) {
         }
         Data::Bytes(bytes) => {
             let n = matrix.row_bytes();
-            byte_rows(matrix.format(), &bytes[first * n..(first + out.len()) * n], x, &sums, out);
+            half_width_rows(matrix.format(), &bytes[first * n..(first + out.len()) * n], x, out);
         }
+        Data::Groups(groups) => group_rows(matrix.format(), &groups[first * matrix.row_bytes()..], x, &sums, out),
     });
 }
 
