@@ -135,7 +135,9 @@ def step_torch(path, steps, threads, again):
 
 
 def child(args):
-    """One measurement of a Python side, as a JSON line."""
+    """The model's forms, or one measurement of a Python side, as a JSON line."""
+    if args.side == "forms":
+        return write_forms(args.model, args.work)
     if args.side.startswith("step"):
         return {"step_seconds": step_torch(args.model, args.steps, args.threads, args.side == "step again")}
     side = {"llama.cpp": decode_llama_cpp, "transformers": decode_transformers}[args.side]
@@ -171,7 +173,8 @@ def main():
         print(json.dumps(child(args)))
         return
     args.work.mkdir(parents=True, exist_ok=True)
-    write_forms(args.model, args.work)
+    # In a process of its own: its memory would count as that of the processes measured.
+    subprocess.run([sys.executable, __file__, args.model, "--side", "forms", "--work", args.work], check=True, stdout=subprocess.DEVNULL)
     threads = {n: str(args.threads) for n in ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"]}
     env = {**os.environ, **threads, "HF_HUB_OFFLINE": "1"}
     ids = ",".join(map(str, PROMPT))
