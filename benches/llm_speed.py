@@ -2,12 +2,13 @@
 """SmolLM2's decoding and training beside llama.cpp, transformers and peft: tokens a second, time of a step, CPU time, peak memory.
 
     cargo build --release -p geoglot-models --example llm_speed && cargo build --release -p geoglot-train --example llava_step
-    python benches/llm_speed.py MODEL.gguf --threads 2 --rounds 3 --out benches/runs/llm-speed.json
+    python benches/llm_speed.py MODEL.gguf --threads 1 --rounds 3 --new 48 --steps 2 --out benches/runs/llm-speed.json
 
 The GGUF file's weights are written once as f32, Q8_0 and Q4_0 (all matrices of them), and every program decodes the same files: geoglot's example
-`llm_speed`, llama.cpp through cyllama's wheel, and transformers (f32). A training step is that of stage 2: frozen f32 weights, adapters of rank 16
+`llm_speed`, llama.cpp through llama-cpp-python, and transformers (f32). A training step is that of stage 2: frozen f32 weights, adapters of rank 16
 on all projections, a projector; peft and PyTorch beside geoglot, with gradient checkpointing and without. The programs take turns, each in a
-process of its own; reported are medians of the rounds and their ratios. Needs torch, transformers, peft, gguf and cyllama (0.2.18: llama.cpp b9190).
+process of its own; reported are medians of the rounds and their ratios. Needs torch, transformers, peft, gguf and llama-cpp-python,
+which pip builds for the processor at hand (0.3.36 in the committed run): the ready-made wheel cyllama leaves out AVX-512.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -59,24 +61,27 @@ def write_forms(model, folder):
 
 
 def decode_llama_cpp(path, new, threads):
-    import cyllama.llama.llama_cpp as cy
+    import llama_cpp as cpp
 
-    parameters = cy.LlamaModelParams()
-    parameters.n_gpu_layers = 0
-    model = cy.LlamaModel(str(path), parameters)
-    context = cy.LlamaContextParams()
-    context.n_ctx, context.n_batch, context.n_threads, context.n_threads_batch = 1024, 512, threads, threads
-    context = cy.LlamaContext(model, context)
-    sampler = cy.LlamaSampler()
-    sampler.add_greedy()
+    quiet = cpp.llama_log_callback(lambda *_: None)
+    cpp.llama_log_set(quiet, None)
+    cpp.llama_backend_init()
+    model = cpp.llama_model_load_from_file(str(path).encode(), cpp.llama_model_default_params())
+    settings = cpp.llama_context_default_params()
+    settings.n_ctx, settings.n_batch, settings.n_threads, settings.n_threads_batch = 1024, 512, threads, threads
+    context = cpp.llama_init_from_model(model, settings)
+    greedy = cpp.llama_sampler_init_greedy()
+
+    def next_after(tokens):
+        ids = (cpp.llama_token * len(tokens))(*tokens)
+        assert cpp.llama_decode(context, cpp.llama_batch_get_one(ids, len(ids))) == 0
+        return cpp.llama_sampler_sample(greedy, context, -1)
+
     start = time.perf_counter()
-    context.decode(cy.llama_batch_get_one(PROMPT, 0))
-    token = sampler.sample(context, -1)
-    read = time.perf_counter() - start
-    place, start = len(PROMPT), time.perf_counter()
+    token = next_after(PROMPT)
+    read, start = time.perf_counter() - start, time.perf_counter()
     for _ in range(new):
-        context.decode(cy.llama_batch_get_one([token], place))
-        token, place = sampler.sample(context, -1), place + 1
+        token = next_after([token])
     return new / (time.perf_counter() - start), len(PROMPT) / read
 
 
@@ -147,8 +152,12 @@ def child(args):
 
 def measured(command, env):
     """The last line a command prints, with its CPU seconds and peak memory."""
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
-    out, err = process.stdout.read(), process.stderr.read()
+    # Not a pipe, which would be full before it is read.
+    with tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=err, text=True, env=env)
+        out = process.stdout.read()
+        err.seek(0)
+        err = err.read()
     _, status, used = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{command} failed:\n{err[-2000:]}")
