@@ -16,7 +16,7 @@ TILE = 32
 # Clouds, snow, haze: both white things with and without the other, and air that is seen through.
 WEATHER = [(0, 0, 1), (0.35, 0, 1), (0, 0.35, 1), (0, 0, 9), (0.25, 0.25, 1), (0.2, 0.2, 7)]
 # Numbers of the scenes of each part, and their side in pixels; those of the probe lie under a clear sky.
-SCENES = {"train": (range(6), 480), "air": (range(6), 480), "test": (range(20, 26), 288), "probe": (range(12, 14), 480)}
+SCENES = {"train": (range(6), 480), "air": (range(6), 480), "test": (range(20, 26), 288), "probe": (range(30, 32), 480)}
 # One class covers this share of a tile that the probe may use.
 SHARE = 0.45
 # What lies under more clouds and snow, or thicker haze, than these percentages is not described.
